@@ -1,0 +1,52 @@
+{
+  # One addon, `multiprocessing.node`, one Node-API binary for every Node from 20 on.
+  #
+  # The sources are globbed by Node itself (no shell, so Windows has no special case): a new file in
+  # native/core or native/binding is picked up by the next configure. CMakeLists.txt builds the same
+  # sources for cmake-js and for the tests of the C++ core.
+  'targets': [
+    {
+      'target_name': 'multiprocessing',
+      'sources': [
+        '<!@(node -p "[\'native/core\',\'native/binding\'].flatMap(d=>require(\'fs\').readdirSync(d).filter(f=>f.endsWith(\'.cc\')).sort().map(f=>d+\'/\'+f)).join(\' \')")'
+      ],
+      'include_dirs': [
+        'native',
+        '<!(node -p "require(\'node-addon-api\').include_dir")'
+      ],
+      'defines': [
+        'NAPI_VERSION=8',
+        'NODE_ADDON_API_DISABLE_DEPRECATED',
+        'NAPI_DISABLE_CPP_EXCEPTIONS'
+      ],
+      'conditions': [
+        ['OS=="win"', {
+          'defines': ['NOMINMAX', 'WIN32_LEAN_AND_MEAN', '_WIN32_WINNT=0x0A00'],
+          'msvs_settings': {
+            'VCCLCompilerTool': { 'AdditionalOptions': ['/std:c++17', '/W4'] }
+          }
+        }, {
+          # node-gyp inherits flags from the Node it builds for; -std and the warnings are ours on
+          # every version.
+          'cflags_cc!': ['-std=gnu++20', '-std=gnu++2a', '-std=gnu++17', '-std=gnu++1y', '-fno-rtti'],
+          'cflags!': ['-O3', '-Wno-unused-parameter'],
+          'cflags_cc': ['-std=gnu++17', '-O2', '-Wall', '-Wextra', '-fvisibility=hidden', '-fvisibility-inlines-hidden']
+        }],
+        ['OS=="linux"', {
+          'defines': ['_GNU_SOURCE'],
+          'libraries': ['-ldl', '-pthread']
+        }],
+        ['OS=="mac"', {
+          'xcode_settings': {
+            'CLANG_CXX_LANGUAGE_STANDARD': 'gnu++17',
+            'CLANG_CXX_LIBRARY': 'libc++',
+            'GCC_OPTIMIZATION_LEVEL': '2',
+            'GCC_SYMBOLS_PRIVATE_EXTERN': 'YES',
+            'MACOSX_DEPLOYMENT_TARGET': '11.0',
+            'OTHER_CPLUSPLUSFLAGS': ['-Wall', '-Wextra']
+          }
+        }]
+      ]
+    }
+  ]
+}

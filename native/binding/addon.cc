@@ -1,0 +1,27 @@
+// The addon's entry: called once per JavaScript environment (the main thread and each Worker), possibly
+// at the same time from several threads. It only gathers what the concept files export, one Init function
+// each; state that belongs to an environment lives in instance data of those files, never in a mutable
+// global here.
+
+#include <napi.h>
+
+namespace mp {
+
+// native/binding/posix.cc: the raw primitives behind `node-multiprocessing/posix`.
+void InitPosix(Napi::Env env, Napi::Object exports);
+// native/binding/fork.cc: forking the running process and starting the child on an empty stack.
+void InitFork(Napi::Env env, Napi::Object exports);
+
+}  // namespace mp
+
+namespace {
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  mp::InitPosix(env, exports);
+  mp::InitFork(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(multiprocessing, Init)

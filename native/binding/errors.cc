@@ -1,0 +1,115 @@
+// See errors.h. Names and texts come from libuv, which every Node exports, so that they are the ones the
+// user knows from `fs` and `net` on each platform.
+
+#include "binding/errors.h"
+
+#include <uv.h>
+
+#include <cerrno>
+
+namespace mp {
+
+namespace {
+
+#if defined(__linux__)
+constexpr char kPlatform[] = "Linux";
+#elif defined(__APPLE__)
+constexpr char kPlatform[] = "macOS";
+#elif defined(_WIN32)
+constexpr char kPlatform[] = "Windows";
+#else
+constexpr char kPlatform[] = "this platform";
+#endif
+
+// libuv's code for a C errno value: its negative on POSIX, a number of libuv's own on Windows, where the
+// C runtime sets errno all the same.
+int UvCode(int errnum) {
+#if defined(_WIN32)
+  switch (errnum) {
+    case EACCES:
+      return UV_EACCES;
+    case EAGAIN:
+      return UV_EAGAIN;
+    case EBADF:
+      return UV_EBADF;
+    case EEXIST:
+      return UV_EEXIST;
+    case EINTR:
+      return UV_EINTR;
+    case EINVAL:
+      return UV_EINVAL;
+    case EMFILE:
+      return UV_EMFILE;
+    case EMSGSIZE:
+      return UV_EMSGSIZE;
+    case ENOENT:
+      return UV_ENOENT;
+    case ENOMEM:
+      return UV_ENOMEM;
+    case ENOSPC:
+      return UV_ENOSPC;
+    case ENOSYS:
+      return UV_ENOSYS;
+    case EPERM:
+      return UV_EPERM;
+    case EPIPE:
+      return UV_EPIPE;
+    case ESRCH:
+      return UV_ESRCH;
+    case ETIMEDOUT:
+      return UV_ETIMEDOUT;
+    default:
+      return UV_UNKNOWN;
+  }
+#else
+  return -errnum;
+#endif
+}
+
+Napi::Error MakeSystemError(Napi::Env env, int uv_code, const char* syscall,
+                            const std::string& text) {
+  char name[64];
+  uv_err_name_r(uv_code, name, sizeof name);
+
+  Napi::Error error = Napi::Error::New(env, std::string(name) + ": " + text);
+  Napi::Object value = error.Value();
+  value.Set("errno", Napi::Number::New(env, uv_code));
+  value.Set("code", Napi::String::New(env, name));
+  value.Set("syscall", Napi::String::New(env, syscall));
+  return error;
+}
+
+}  // namespace
+
+Napi::Error MakeErrnoError(Napi::Env env, int errnum, const char* syscall,
+                           const std::string& detail) {
+  const int uv_code = UvCode(errnum);
+  char text[256];
+  uv_strerror_r(uv_code, text, sizeof text);
+  std::string message = std::string(text) + ", " + syscall;
+  if (!detail.empty()) message += " " + detail;
+  return MakeSystemError(env, uv_code, syscall, message);
+}
+
+void ThrowErrno(Napi::Env env, int errnum, const char* syscall, const std::string& detail) {
+  MakeErrnoError(env, errnum, syscall, detail).ThrowAsJavaScriptException();
+}
+
+Napi::Error MakeUnsupportedError(Napi::Env env, const char* syscall) {
+  return MakeSystemError(env, UV_ENOSYS, syscall,
+                         std::string("function not implemented on ") + kPlatform + ", " + syscall);
+}
+
+void ThrowUnsupported(Napi::Env env, const char* syscall) {
+  MakeUnsupportedError(env, syscall).ThrowAsJavaScriptException();
+}
+
+void ThrowTypeError(Napi::Env env, const std::string& message) {
+  Napi::TypeError::New(env, message).ThrowAsJavaScriptException();
+}
+
+void ThrowRangeError(Napi::Env env, const std::string& message) {
+  Napi::RangeError::New(env, message).ThrowAsJavaScriptException();
+}
+
+}  // namespace mp

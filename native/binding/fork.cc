@@ -1,0 +1,151 @@
+// Forking the running process for JavaScript.
+//
+// Two ways out of one fork. `posix.fork()` returns on both sides, as os.fork does. A Process's child
+// must not: it begins on an empty stack with an event loop of its own. So its side of the call asks V8
+// to unwind the whole JavaScript stack (no catch or finally of the parent runs) and leaves an idle
+// handle on the loop, whose callback starts the child. docs/fork.md draws it.
+
+#include <napi.h>
+#include <uv.h>
+
+#if !defined(_WIN32)
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#endif
+
+#include "core/fork.h"
+#include "core/isolate.h"
+#include "core/loop_fork.h"
+#include "errors.h"
+
+namespace mp {
+namespace {
+
+#if !defined(_WIN32)
+
+// The child's start, between the fork and the idle callback. One per process: a fork happens on the main
+// thread only, and this is written in the child only.
+struct ChildStart {
+  napi_env env;
+  Napi::FunctionReference boot;
+  uv_idle_t idle;
+};
+
+uv_loop_t* LoopOf(Napi::Env env) {
+  uv_loop_t* loop = nullptr;
+  napi_get_uv_event_loop(env, &loop);
+  return loop;
+}
+
+void StartChild(uv_idle_t* idle) {
+  auto* start = static_cast<ChildStart*>(idle->data);
+  uv_idle_stop(idle);
+  core::CancelTerminateExecution();
+  Napi::Env env(start->env);
+  Napi::HandleScope scope(env);
+  core::DiscardMicrotasks();
+  core::ArmNodeTimer(idle->loop);
+  core::FlushForegroundTasks();
+  Napi::Function boot = start->boot.Value();
+  uv_close(reinterpret_cast<uv_handle_t*>(idle), [](uv_handle_t* handle) {
+    delete static_cast<ChildStart*>(handle->data);
+  });
+  boot.MakeCallback(env.Global(), {});
+}
+
+void ScheduleChild(Napi::Env env, Napi::Function boot) {
+  auto* start = new ChildStart{env, Napi::Persistent(boot), {}};
+  uv_loop_t* loop = LoopOf(env);
+  uv_idle_init(loop, &start->idle);
+  start->idle.data = start;
+  uv_idle_start(&start->idle, &StartChild);
+  // If microtasks are being run right now, the unwinding itself drops the rest of them.
+  core::DiscardMicrotasks();
+  core::TerminateExecution();
+}
+
+// fork(unwind, restTimeoutMs, onChild, boot?) → pid, 0 in the child.
+// `onChild` runs in the child at once, on the old stack, with signals blocked. With `unwind` the call
+// does not return to JavaScript in the child: `boot` runs on an empty stack instead.
+Napi::Value Fork(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const bool unwind = info[0].As<Napi::Boolean>();
+  const int timeout_ms = info[1].As<Napi::Number>();
+  Napi::Function on_child = info[2].As<Napi::Function>();
+
+  const core::ForkResult result = core::Fork(LoopOf(env), timeout_ms);
+  if (!result.problem.empty()) {
+    Napi::Error error = MakeErrnoError(env, EAGAIN, "fork", result.problem);
+    error.ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  if (result.pid < 0) {
+    ThrowErrno(env, result.error, result.syscall);
+    return env.Undefined();
+  }
+  if (result.pid > 0) return Napi::Number::New(env, result.pid);
+
+  on_child.Call({Napi::Number::New(env, result.error), Napi::String::New(env, result.syscall)});
+  if (unwind) {
+    // Whatever onChild threw belongs to nobody: the child's own start must not be prevented by it.
+    if (env.IsExceptionPending()) env.GetAndClearPendingException();
+    ScheduleChild(env, info[3].As<Napi::Function>());
+    core::AdmitSignals();
+    return env.Undefined();
+  }
+  core::AdmitSignals();
+  if (env.IsExceptionPending()) return env.Undefined();
+  return Napi::Number::New(env, 0);
+}
+
+void RetireHandles(const Napi::CallbackInfo& info) {
+  uv_loop_t* loop = LoopOf(info.Env());
+  core::StopNodeTimer(loop);
+  core::RetireHandles(loop);
+}
+
+void ForgetPoolRequests(const Napi::CallbackInfo& info) {
+  core::ForgetPoolRequests(LoopOf(info.Env()));
+}
+
+// forkProblem() → null, or why this process cannot be forked.
+Napi::Value ForkProblem(const Napi::CallbackInfo& info) {
+  const std::string& problem = core::CheckForkable();
+  if (problem.empty()) return info.Env().Null();
+  return Napi::String::New(info.Env(), problem);
+}
+
+void ExitNow(const Napi::CallbackInfo& info) {
+  _exit(info[0].As<Napi::Number>().Int32Value() & 0xff);
+}
+
+void DefaultSignal(const Napi::CallbackInfo& info) {
+  signal(info[0].As<Napi::Number>().Int32Value(), SIG_DFL);
+}
+
+#else
+
+Napi::Value ForkProblem(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), "Windows has no fork");
+}
+
+#endif
+
+}  // namespace
+
+void InitFork(Napi::Env env, Napi::Object exports) {
+  exports["forkProblem"] = Napi::Function::New(env, ForkProblem, "forkProblem");
+#if !defined(_WIN32)
+  exports["fork"] = Napi::Function::New(env, Fork, "fork");
+  exports["retireHandles"] = Napi::Function::New(env, RetireHandles, "retireHandles");
+  exports["forgetPoolRequests"] = Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
+  exports["exitNow"] = Napi::Function::New(env, ExitNow, "exitNow");
+  exports["defaultSignal"] = Napi::Function::New(env, DefaultSignal, "defaultSignal");
+#endif
+}
+
+}  // namespace mp

@@ -1,0 +1,111 @@
+#if !defined(_WIN32)
+
+#include "core/fd_passing.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstring>
+
+namespace mp::core {
+
+namespace {
+
+#if defined(MSG_CMSG_CLOEXEC)
+constexpr int kReceiveCloexec = MSG_CMSG_CLOEXEC;
+#else
+constexpr int kReceiveCloexec = 0;
+#endif
+
+#if defined(MSG_NOSIGNAL)
+constexpr int kNoSignal = MSG_NOSIGNAL;
+#else
+constexpr int kNoSignal = 0;
+#endif
+
+// Without MSG_CMSG_CLOEXEC (macOS) the flag is set one call later.
+UniqueFd Adopt(int fd) {
+  if (kReceiveCloexec == 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return UniqueFd(fd);
+}
+
+void CollectFds(const cmsghdr* header, std::vector<UniqueFd>& fds) {
+  const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+  for (size_t i = 0; i < count; ++i) {
+    int fd;
+    std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+    fds.push_back(Adopt(fd));
+  }
+}
+
+std::vector<UniqueFd> CollectAllFds(msghdr& message, size_t max_fds) {
+  std::vector<UniqueFd> fds;
+  fds.reserve(max_fds);
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+      CollectFds(header, fds);
+  }
+  return fds;
+}
+
+}  // namespace
+
+Result<size_t> SendFds(int socket, const void* data, size_t size, const std::vector<int>& fds,
+                       int flags) {
+  iovec part{const_cast<void*>(data), size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+
+  const size_t fd_bytes = fds.size() * sizeof(int);
+  std::vector<char> control(fds.empty() ? 0 : CMSG_SPACE(fd_bytes));
+  if (!fds.empty()) {
+    message.msg_control = control.data();
+    message.msg_controllen = static_cast<decltype(message.msg_controllen)>(control.size());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = static_cast<decltype(header->cmsg_len)>(CMSG_LEN(fd_bytes));
+    std::memcpy(CMSG_DATA(header), fds.data(), fd_bytes);
+  }
+
+  ssize_t sent;
+  do {
+    sent = sendmsg(socket, &message, flags | kNoSignal);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) return LastError("sendmsg");
+  return static_cast<size_t>(sent);
+}
+
+Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size_t max_fds,
+                                   int flags) {
+  iovec part{data, capacity};
+  // Padded for its header, but announced without the padding: in the padding the kernel would
+  // deliver one more descriptor than was asked for.
+  std::vector<char> control(max_fds == 0 ? 0 : CMSG_SPACE(max_fds * sizeof(int)));
+  const size_t announced = max_fds == 0 ? 0 : CMSG_LEN(max_fds * sizeof(int));
+
+  msghdr message;
+  ssize_t got;
+  do {
+    message = msghdr{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = announced == 0 ? nullptr : control.data();
+    message.msg_controllen = static_cast<decltype(message.msg_controllen)>(announced);
+    got = recvmsg(socket, &message, flags | kReceiveCloexec);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return LastError("recvmsg");
+  int message_flags = message.msg_flags;
+#if defined(MSG_CMSG_CLOEXEC)
+  message_flags &=
+      ~MSG_CMSG_CLOEXEC;  // Linux echoes the request; it says nothing about the message
+#endif
+  return ReceivedMessage{static_cast<size_t>(got), CollectAllFds(message, max_fds), message_flags};
+}
+
+}  // namespace mp::core
+
+#endif

@@ -1,0 +1,110 @@
+#include "fork.h"
+
+#if !defined(_WIN32)
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "forkable_heap.h"
+#include "isolate.h"
+#include "loop_fork.h"
+#include "platform_workers.h"
+
+namespace mp::core {
+namespace {
+
+// One per process, like the platform itself; only the main thread uses it.
+PlatformWorkers g_workers;
+sigset_t g_mask_before;
+
+// What tells of a bug at once must not wait: everything else does.
+sigset_t AsynchronousSignals() {
+  sigset_t set;
+  sigfillset(&set);
+  for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS}) {
+    sigdelset(&set, signal);
+  }
+  return set;
+}
+
+// node aborts where its new threads and loops find no descriptor, so look first.
+int EnsureSpareDescriptors() {
+  constexpr int kNeeded = 8;  // two epoll sets, two event descriptors, a signal pipe, and some air
+  int spare[kNeeded];
+  int got = 0;
+  while (got < kNeeded && (spare[got] = fcntl(2, F_DUPFD_CLOEXEC, 0)) >= 0) got++;
+  int error = got < kNeeded ? errno : 0;
+  // A closed stderr is the caller's affair, not a shortage.
+  if (error == EBADF) error = 0;
+  while (got > 0) close(spare[--got]);
+  return error;
+}
+
+ForkResult InChild(uv_loop_t* loop) {
+  ForkResult result;
+  result.pid = 0;
+  g_workers.ReplaceInChild();
+  const int status = ReviveLoop(loop);
+  if (status != 0) {
+    result.error = -status;
+    result.syscall = "uv_loop_fork";
+  }
+  return result;
+}
+
+}  // namespace
+
+namespace {
+
+std::string FindProblem() {
+  std::string problem = PlatformWorkers::Resolve();
+  if (problem.empty() && !ResolveIsolateCalls()) {
+    problem = "this build of node does not export the V8 calls a fork needs";
+  }
+  if (problem.empty()) problem = HookMadvise();
+  return problem;
+}
+
+}  // namespace
+
+const std::string& CheckForkable() {
+  static const std::string problem = FindProblem();
+  return problem;
+}
+
+ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms) {
+  ForkResult result;
+  result.problem = CheckForkable();
+  if (!result.problem.empty()) return result;
+  result.error = EnsureSpareDescriptors();
+  if (result.error != 0) return result;
+
+  result.problem = g_workers.Gather(rest_timeout_ms);
+  if (!result.problem.empty()) return result;
+  result.problem = KeepHeapForkable();
+  if (!result.problem.empty()) {
+    g_workers.Release();
+    return result;
+  }
+
+  const sigset_t blocked = AsynchronousSignals();
+  pthread_sigmask(SIG_BLOCK, &blocked, &g_mask_before);
+  result.pid = fork();
+  if (result.pid == 0) return InChild(loop);
+
+  result.error = result.pid < 0 ? errno : 0;
+  pthread_sigmask(SIG_SETMASK, &g_mask_before, nullptr);
+  g_workers.Release();
+  return result;
+}
+
+void AdmitSignals() { pthread_sigmask(SIG_SETMASK, &g_mask_before, nullptr); }
+
+void FlushForegroundTasks() { g_workers.FlushForegroundTasks(); }
+
+}  // namespace mp::core
+
+#endif

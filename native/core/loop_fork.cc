@@ -1,0 +1,173 @@
+#include "loop_fork.h"
+
+#if !defined(_WIN32)
+
+#include <dlfcn.h>
+
+namespace mp::core {
+namespace {
+
+// uv__queue: a circular list. Its two pointers have been `void* queue[2]` and `struct uv__queue` over
+// the 1.x series, with the same layout.
+struct QueueLink {
+  QueueLink* next;
+  QueueLink* prev;
+};
+
+template <typename Q>
+QueueLink* Link(Q* queue) {
+  static_assert(sizeof(Q) == sizeof(QueueLink), "uv__queue is two pointers");
+  return reinterpret_cast<QueueLink*>(queue);
+}
+
+void Reset(QueueLink* link) { link->next = link->prev = link; }
+
+void Unlink(QueueLink* link) {
+  link->next->prev = link->prev;
+  link->prev->next = link->next;
+  Reset(link);
+}
+
+unsigned Length(const QueueLink* head) {
+  unsigned length = 0;
+  for (const QueueLink* link = head->next; link != head; link = link->next) length++;
+  return length;
+}
+
+// Takes a watcher off the loop. Safe on a loop that uv_loop_fork has just given a new epoll set: nothing
+// is registered there yet. The table entry must go, or a new handle on the same descriptor gets no events.
+void Unwatch(uv_loop_t* loop, uv__io_t* watcher) {
+  watcher->pevents = 0;
+  watcher->events = 0;
+  Unlink(Link(&watcher->pending_queue));
+  Unlink(Link(&watcher->watcher_queue));
+  if (watcher->fd < 0 || static_cast<unsigned>(watcher->fd) >= loop->nwatchers) return;
+  if (loop->watchers[watcher->fd] == watcher) {
+    loop->watchers[watcher->fd] = nullptr;
+    loop->nfds--;
+  }
+}
+
+void RetireStream(uv_loop_t* loop, uv_stream_t* stream) {
+  uv_read_stop(stream);
+  Unwatch(loop, &stream->io_watcher);
+  Reset(Link(&stream->write_queue));
+  Reset(Link(&stream->write_completed_queue));
+  stream->write_queue_size = 0;
+  stream->connect_req = nullptr;
+  stream->shutdown_req = nullptr;
+}
+
+void RetireUdp(uv_loop_t* loop, uv_udp_t* socket) {
+  uv_udp_recv_stop(socket);
+  Unwatch(loop, &socket->io_watcher);
+  Reset(Link(&socket->write_queue));
+  Reset(Link(&socket->write_completed_queue));
+  socket->send_queue_size = 0;
+  socket->send_queue_count = 0;
+}
+
+void RetireHandle(uv_handle_t* handle, void*) {
+  uv_loop_t* loop = handle->loop;
+  switch (handle->type) {
+    case UV_TCP:
+    case UV_NAMED_PIPE:
+    case UV_TTY:
+      RetireStream(loop, reinterpret_cast<uv_stream_t*>(handle));
+      break;
+    case UV_UDP:
+      RetireUdp(loop, reinterpret_cast<uv_udp_t*>(handle));
+      break;
+    case UV_POLL:
+      uv_poll_stop(reinterpret_cast<uv_poll_t*>(handle));
+      break;
+    case UV_SIGNAL:
+      uv_signal_stop(reinterpret_cast<uv_signal_t*>(handle));
+      break;
+    case UV_FS_EVENT:
+      uv_fs_event_stop(reinterpret_cast<uv_fs_event_t*>(handle));
+      break;
+    case UV_FS_POLL:
+      uv_fs_poll_stop(reinterpret_cast<uv_fs_poll_t*>(handle));
+      break;
+    default:
+      // Timers other than node's belong to V8's delayed tasks; async, check, idle and prepare handles
+      // are node's own machinery, which the child needs. They only must not keep it alive.
+      break;
+  }
+  // What is still active (a listener, a child process, an addon's handle) does not count any more.
+  if (uv_is_active(handle)) uv_unref(handle);
+}
+
+unsigned StreamRequests(uv_stream_t* stream) {
+  return Length(Link(&stream->write_queue)) + Length(Link(&stream->write_completed_queue)) +
+         (stream->connect_req != nullptr ? 1 : 0) + (stream->shutdown_req != nullptr ? 1 : 0);
+}
+
+void CountRequests(uv_handle_t* handle, void* data) {
+  auto* total = static_cast<unsigned*>(data);
+  if (handle->type == UV_TCP || handle->type == UV_NAMED_PIPE || handle->type == UV_TTY) {
+    *total += StreamRequests(reinterpret_cast<uv_stream_t*>(handle));
+  } else if (handle->type == UV_UDP) {
+    *total += static_cast<unsigned>(reinterpret_cast<uv_udp_t*>(handle)->send_queue_count);
+  }
+}
+
+// Work that pool threads had finished, but whose callbacks had not run. The lock may have been held by a
+// pool thread at the fork.
+void DropFinishedWork(uv_loop_t* loop) {
+  uv_mutex_init(&loop->wq_mutex);
+  Reset(Link(&loop->wq));
+}
+
+uv_timer_cb NodeTimerCallback() {
+  static const auto callback = reinterpret_cast<uv_timer_cb>(
+      dlsym(RTLD_DEFAULT, "_ZN4node11Environment9RunTimersEP10uv_timer_s"));
+  return callback;
+}
+
+template <typename F>
+void WithNodeTimer(uv_loop_t* loop, F action) {
+  uv_walk(
+      loop,
+      [](uv_handle_t* handle, void* data) {
+        auto* timer = reinterpret_cast<uv_timer_t*>(handle);
+        if (handle->type != UV_TIMER || timer->timer_cb != NodeTimerCallback()) return;
+        if (uv_is_closing(handle)) return;
+        (*static_cast<F*>(data))(timer);
+      },
+      &action);
+}
+
+}  // namespace
+
+int ReviveLoop(uv_loop_t* loop) {
+  DropFinishedWork(loop);
+  return uv_loop_fork(loop);
+}
+
+void ForgetPoolRequests(uv_loop_t* loop) {
+  unsigned count = 0;
+  uv_walk(loop, &CountRequests, &count);
+  loop->active_reqs.count = count;
+}
+
+void RetireHandles(uv_loop_t* loop) {
+  uv_walk(loop, &RetireHandle, nullptr);
+  loop->active_reqs.count = 0;
+  // Close callbacks the parent had coming. The handles are gone in all but memory.
+  loop->closing_handles = nullptr;
+}
+
+void StopNodeTimer(uv_loop_t* loop) {
+  WithNodeTimer(loop, [](uv_timer_t* timer) { uv_timer_stop(timer); });
+}
+
+void ArmNodeTimer(uv_loop_t* loop) {
+  static uv_timer_cb callback = NodeTimerCallback();
+  WithNodeTimer(loop, [](uv_timer_t* timer) { uv_timer_start(timer, callback, 1, 0); });
+}
+
+}  // namespace mp::core
+
+#endif

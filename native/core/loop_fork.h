@@ -1,0 +1,36 @@
+// The child's event loop.
+//
+// fork(2) copies the loop's memory, and shares its kernel objects with the parent: the epoll set, the
+// signal pipe, every socket. ReviveLoop gives the loop kernel objects of its own. RetireHandles then
+// silences every handle that belongs to the parent without running a callback and without touching the
+// parent's side: the descriptors stay open, and a handle that the child starts anew (reads from, writes
+// to) works on the child's own loop.
+#ifndef MP_CORE_LOOP_FORK_H_
+#define MP_CORE_LOOP_FORK_H_
+
+#if !defined(_WIN32)
+
+#include <uv.h>
+
+namespace mp::core {
+
+// Child, first thing: 0, or a libuv error (EMFILE when there is no descriptor left for an epoll set).
+int ReviveLoop(uv_loop_t* loop);
+
+// os.fork semantics: handles go on. Only requests in the thread pool are forgotten, since the threads
+// that would complete them do not exist.
+void ForgetPoolRequests(uv_loop_t* loop);
+
+// multiprocessing semantics: no timer, socket, listener, watcher, request or pending output of the
+// parent acts in the child.
+void RetireHandles(uv_loop_t* loop);
+
+// node keeps one loop timer for all JS timers. Stop it while the JS timer lists are emptied; arm it for
+// one turn afterwards, because node's JS side believes that it is armed for the parent's next expiry.
+void StopNodeTimer(uv_loop_t* loop);
+void ArmNodeTimer(uv_loop_t* loop);
+
+}  // namespace mp::core
+
+#endif
+#endif  // MP_CORE_LOOP_FORK_H_

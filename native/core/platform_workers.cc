@@ -1,0 +1,393 @@
+#include "platform_workers.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <pthread.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <vector>
+
+#include "futex.h"
+
+namespace mp::core {
+namespace {
+
+constexpr int kMaxWorkers = 256;
+constexpr size_t kPlatformWords = 64;       // NodePlatform is smaller than this many pointers
+constexpr size_t kRunnerWords = 128;        // and WorkerThreadsTaskRunner than this many
+constexpr size_t kFreshRunnerBytes = 4096;  // room for a new one, several times its size
+constexpr int kBestEffort = 0;              // v8::TaskPriority::kBestEffort
+constexpr int kNoDebugLog = 0;              // node::PlatformDebugLogLevel::kNone
+
+// The virtual table of v8::Task: a virtual destructor, then Run. The same since 2013.
+class V8Task {
+ public:
+  virtual ~V8Task() = default;
+  virtual void Run() = 0;
+};
+
+// A std::unique_ptr<v8::Task> is passed by the address of its one pointer (Itanium C++ ABI).
+using PostPlain = void (*)(void* platform, V8Task** task);
+using PostWithPriority = void (*)(void* platform, int priority, V8Task** task, const void* where);
+using CountWorkers = int (*)(void* platform);
+using ConstructRunner = void (*)(void* self, int threads, int debug_log_level);
+using FlushForeground = bool (*)(void* platform, void* isolate);
+
+struct Symbols {
+  PostPlain post_plain = nullptr;                // node 20
+  PostWithPriority post_with_priority = nullptr; // node 22 and later
+  CountWorkers count_workers = nullptr;
+  ConstructRunner construct_runner = nullptr;    // node 20's takes no level and ignores ours
+  FlushForeground flush_foreground = nullptr;
+  void* (*current_isolate)() = nullptr;
+  void* (*current_context)(void* isolate) = nullptr;
+  void* (*current_environment)(void* context) = nullptr;
+  void* (*platform_of)(void* environment) = nullptr;
+};
+
+Symbols g_symbols;
+
+template <typename F>
+bool Load(F* out, const char* name) {
+  *out = reinterpret_cast<F>(dlsym(RTLD_DEFAULT, name));
+  return *out != nullptr;
+}
+
+// Reads this process's own memory without the risk of a fault.
+bool SafeRead(const void* from, void* to, size_t bytes) {
+  iovec local{to, bytes};
+  iovec remote{const_cast<void*>(from), bytes};
+  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(bytes);
+}
+
+size_t SafeReadWords(const void* from, uintptr_t* to, size_t words) {
+  // The object may end close to the end of a mapping: take as much as there is.
+  for (; words >= 8; words /= 2) {
+    if (SafeRead(from, to, words * sizeof(uintptr_t))) return words;
+  }
+  return 0;
+}
+
+}  // namespace
+
+// Shared by the gatherer and its tasks. A task may outlive the gathering (a time-out leaves tasks in
+// V8's queue), so the last one to let go frees it.
+struct Gathering {
+  std::atomic<uint32_t> arrived{0};  // futex word: the gatherer waits for it to reach `expected`
+  std::atomic<uint32_t> open{0};     // futex word: the parked workers wait for it to become 1
+  std::atomic<int> references;
+  pthread_t who[kMaxWorkers];
+
+  explicit Gathering(int tasks) : references(tasks + 1) {}
+  void Unref() {
+    if (references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+};
+
+namespace {
+
+class RestTask final : public V8Task {
+ public:
+  explicit RestTask(Gathering* gathering) : gathering_(gathering) {}
+  ~RestTask() override { gathering_->Unref(); }
+  void Run() override {
+    // Acquire pairs with Open()'s release: a late task of a finished gathering must not park.
+    if (gathering_->open.load(std::memory_order_acquire) != 0) return;
+    // Each worker parks in the one task it took, so `mine` is unique per thread.
+    uint32_t mine = gathering_->arrived.load(std::memory_order_relaxed);
+    do {
+      if (mine >= kMaxWorkers) return;
+      gathering_->who[mine] = pthread_self();
+      // Release pairs with the gatherer's acquire load of `arrived`: it reads who[].
+    } while (!gathering_->arrived.compare_exchange_weak(mine, mine + 1, std::memory_order_acq_rel));
+    FutexWake(&gathering_->arrived, 1);
+    while (gathering_->open.load(std::memory_order_acquire) == 0) {
+      FutexWait(&gathering_->open, 0, -1);
+    }
+  }
+
+ private:
+  Gathering* gathering_;
+};
+
+void Open(Gathering* gathering) {
+  gathering->open.store(1, std::memory_order_release);
+  FutexWake(&gathering->open, INT_MAX);
+}
+
+int64_t NowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
+}
+
+void Post(void* platform, V8Task* task) {
+  static const uintptr_t nowhere[8] = {};  // an empty v8::SourceLocation
+  V8Task* owned = task;
+  if (g_symbols.post_with_priority != nullptr) {
+    g_symbols.post_with_priority(platform, kBestEffort, &owned, nowhere);
+  } else {
+    g_symbols.post_plain(platform, &owned);
+  }
+  delete owned;  // null once moved from, as it is on every known version
+}
+
+}  // namespace
+
+std::string PlatformWorkers::Resolve() {
+  Symbols& s = g_symbols;
+  const bool post =
+      Load(&s.post_with_priority,
+           "_ZN4node12NodePlatform26PostTaskOnWorkerThreadImplEN2v812TaskPriorityESt10unique_"
+           "ptrINS1_4TaskESt14default_deleteIS4_EERKNS1_14SourceLocationE") ||
+      Load(&s.post_plain,
+           "_ZN4node12NodePlatform18CallOnWorkerThreadESt10unique_ptrIN2v84TaskESt14default_"
+           "deleteIS3_EE");
+  const bool runner =
+      Load(&s.construct_runner, "_ZN4node23WorkerThreadsTaskRunnerC1EiNS_21PlatformDebugLogLevelE") ||
+      Load(&s.construct_runner, "_ZN4node23WorkerThreadsTaskRunnerC1Ei");
+  const bool rest =
+      Load(&s.count_workers, "_ZN4node12NodePlatform21NumberOfWorkerThreadsEv") &&
+      Load(&s.flush_foreground, "_ZN4node12NodePlatform20FlushForegroundTasksEPN2v87IsolateE") &&
+      Load(&s.current_isolate, "_ZN2v87Isolate10GetCurrentEv") &&
+      Load(&s.current_context, "_ZN2v87Isolate17GetCurrentContextEv") &&
+      Load(&s.current_environment,
+           "_ZN4node21GetCurrentEnvironmentEN2v85LocalINS0_7ContextEEE") &&
+      Load(&s.platform_of, "_ZN4node23GetMultiIsolatePlatformEPNS_11EnvironmentE");
+  if (!post || !runner || !rest) {
+    return "this build of node does not export its V8 platform's worker pool";
+  }
+  return "";
+}
+
+std::string PlatformWorkers::FindPlatform() {
+  void* isolate = g_symbols.current_isolate();
+  void* context = isolate == nullptr ? nullptr : g_symbols.current_context(isolate);
+  void* environment = context == nullptr ? nullptr : g_symbols.current_environment(context);
+  platform_ = environment == nullptr ? nullptr : g_symbols.platform_of(environment);
+  if (platform_ == nullptr) return "node's V8 platform was not found";
+  // node counts the thread that schedules delayed tasks as one of its workers; it runs none.
+  workers_ = g_symbols.count_workers(platform_) - 1;
+  if (workers_ < 1 || workers_ > kMaxWorkers) return "the V8 platform's worker count is not plausible";
+  return "";
+}
+
+std::string PlatformWorkers::Gather(int timeout_ms) {
+  if (platform_ == nullptr) {
+    std::string problem = FindPlatform();
+    if (!problem.empty()) {
+      platform_ = nullptr;
+      return problem;
+    }
+  }
+  // In a child whose runner has not been needed yet there is nobody to bring to rest.
+  if (late_vtable_ != nullptr && *static_cast<void***>(platform_) == late_vtable_) return "";
+
+  auto* gathering = new Gathering(workers_);
+  for (int i = 0; i < workers_; i++) Post(platform_, new RestTask(gathering));
+
+  const int64_t deadline = NowNs() + int64_t{timeout_ms} * 1000000;
+  uint32_t seen;
+  while ((seen = gathering->arrived.load(std::memory_order_acquire)) <
+         static_cast<uint32_t>(workers_)) {
+    const int64_t left = deadline - NowNs();
+    if (left <= 0) {
+      Open(gathering);
+      gathering->Unref();
+      return "V8's background work did not come to rest in " + std::to_string(timeout_ms) + " ms";
+    }
+    FutexWait(&gathering->arrived, seen, left);
+  }
+  gathering_ = gathering;
+  if (runner_slot_ == nullptr) {
+    std::string problem = FindRunnerSlot();
+    if (!problem.empty()) {
+      Release();
+      return problem;
+    }
+  }
+  return "";
+}
+
+void PlatformWorkers::Release() {
+  if (gathering_ == nullptr) return;
+  Open(gathering_);
+  gathering_->Unref();
+  gathering_ = nullptr;
+}
+
+// NodePlatform holds one pointer to its WorkerThreadsTaskRunner, which holds a vector of pointers to
+// the pthread_t of its threads: the delayed-task scheduler's, then the workers'. We know who the
+// workers are, since each of them is parked in a task of ours, so the pair is recognised by content
+// rather than by offset: exactly one such vector must name every parked worker and one thread more.
+std::string PlatformWorkers::FindRunnerSlot() {
+  const size_t threads = static_cast<size_t>(workers_) + 1;
+  std::vector<uintptr_t> runner(kRunnerWords);
+  std::vector<uintptr_t> handles(threads);
+  uintptr_t platform[kPlatformWords];
+  const size_t platform_words = SafeReadWords(platform_, platform, kPlatformWords);
+
+  auto names_all_workers = [&](uintptr_t begin) {
+    if (!SafeRead(reinterpret_cast<void*>(begin), handles.data(), threads * sizeof(uintptr_t))) {
+      return false;
+    }
+    size_t parked = 0;
+    for (uintptr_t handle : handles) {
+      pthread_t thread;
+      if (!SafeRead(reinterpret_cast<void*>(handle), &thread, sizeof(thread))) return false;
+      for (int i = 0; i < workers_; i++) {
+        if (pthread_equal(gathering_->who[i], thread)) parked++;
+      }
+    }
+    return parked == threads - 1;
+  };
+
+  void** found = nullptr;
+  for (size_t i = 0; i < platform_words; i++) {
+    const uintptr_t candidate = platform[i];
+    if (candidate < 4096 || candidate % sizeof(void*) != 0) continue;
+    // The second half of the std::shared_ptr: its control block holds the same object.
+    if (found != nullptr && found + 1 == static_cast<void**>(platform_) + i &&
+        candidate + 2 * sizeof(void*) == platform[i - 1]) {
+      continue;
+    }
+    const size_t words =
+        SafeReadWords(reinterpret_cast<void*>(candidate), runner.data(), kRunnerWords);
+    for (size_t j = 0; j + 2 < words; j++) {
+      if (runner[j + 1] - runner[j] != threads * sizeof(void*)) continue;
+      if (runner[j + 2] < runner[j + 1] || !names_all_workers(runner[j])) continue;
+      // A later word with the same value lies behind the platform object, in somebody's copy.
+      if (found != nullptr && *found != *(static_cast<void**>(platform_) + i)) {
+        return "the V8 platform's task runner is ambiguous in this build of node";
+      }
+      if (found == nullptr) found = static_cast<void**>(platform_) + i;
+    }
+  }
+  if (found == nullptr) return "the V8 platform's task runner was not found in this build of node";
+  runner_slot_ = found;
+  PrepareLateStart();
+  return "";
+}
+
+// ---- The child's runner, started at the platform's first use ------------------------------------------
+//
+// Starting five threads costs a fifth of a child's whole life when that is short, and a short one needs
+// none of them. So the child's platform object gets a virtual table whose runner-using entries first put
+// a new runner in place, restore node's own table, and then go on as node would have.
+
+struct LateStart {
+  static constexpr int kMaxEntries = 5;
+  // Integer and pointer arguments, then one double: whatever an entry takes travels through unchanged.
+  using Entry = uintptr_t (*)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, double);
+
+  static Entry original[kMaxEntries];
+  static PlatformWorkers* workers;
+  static pthread_mutex_t mutex;
+
+  template <int I>
+  static uintptr_t Thunk(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, double x) {
+    PlatformWorkers::EnsureRunner();
+    return original[I](a, b, c, d, e, x);
+  }
+  static constexpr Entry kThunks[kMaxEntries] = {Thunk<0>, Thunk<1>, Thunk<2>, Thunk<3>, Thunk<4>};
+};
+
+LateStart::Entry LateStart::original[];
+PlatformWorkers* LateStart::workers;
+pthread_mutex_t LateStart::mutex = PTHREAD_MUTEX_INITIALIZER;
+
+// The virtual functions of NodePlatform that use its runner, on node 20 and on later ones. None returns
+// through memory, so the thunks' plain signature fits.
+static const char* const kRunnerUsers[] = {
+    "_ZN4node12NodePlatform18CallOnWorkerThreadESt10unique_ptrIN2v84TaskESt14default_deleteIS3_EE",
+    "_ZN4node12NodePlatform25CallDelayedOnWorkerThreadESt10unique_ptrIN2v84TaskESt14default_"
+    "deleteIS3_EEd",
+    "_ZN4node12NodePlatform26PostTaskOnWorkerThreadImplEN2v812TaskPriorityESt10unique_ptrINS1_"
+    "4TaskESt14default_deleteIS4_EERKNS1_14SourceLocationE",
+    "_ZN4node12NodePlatform33PostDelayedTaskOnWorkerThreadImplEN2v812TaskPriorityESt10unique_"
+    "ptrINS1_4TaskESt14default_deleteIS4_EEdRKNS1_14SourceLocationE",
+    "_ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE",
+};
+
+// Leaves late_vtable_ null, and the child's runner is then started at once, where the table cannot be
+// read (a C library without dladdr1) or names none of the posting functions.
+void PlatformWorkers::PrepareLateStart() {
+#if defined(__GLIBC__)
+  void* table = dlsym(RTLD_DEFAULT, "_ZTVN4node12NodePlatformE");
+  Dl_info info;
+  ElfW(Sym)* symbol = nullptr;
+  if (table == nullptr ||
+      dladdr1(table, &info, reinterpret_cast<void**>(&symbol), RTLD_DL_SYMENT) == 0 ||
+      symbol == nullptr) {
+    return;
+  }
+  const size_t words = symbol->st_size / sizeof(void*);
+  void** source = static_cast<void**>(table);
+  // The object's table pointer is past the two words that describe the class.
+  if (words < 8 || words > 128 || *static_cast<void***>(platform_) != source + 2) return;
+
+  auto** copy = static_cast<void**>(malloc(words * sizeof(void*)));
+  memcpy(copy, source, words * sizeof(void*));
+  int entries = 0;
+  for (const char* name : kRunnerUsers) {
+    void* function = dlsym(RTLD_DEFAULT, name);
+    if (function == nullptr) continue;
+    for (size_t i = 2; i < words; i++) {
+      if (source[i] != function) continue;
+      LateStart::original[entries] = reinterpret_cast<LateStart::Entry>(function);
+      copy[i] = reinterpret_cast<void*>(LateStart::kThunks[entries]);
+      entries++;
+      break;
+    }
+  }
+  if (entries < 3) {  // posting now, posting later, draining
+    free(copy);
+    return;
+  }
+  own_vtable_ = source + 2;
+  late_vtable_ = copy + 2;
+#endif
+}
+
+void PlatformWorkers::ReplaceInChild() {
+  gathering_ = nullptr;
+  if (late_vtable_ == nullptr) {
+    StartFreshRunner();
+    return;
+  }
+  // The lock may have been held by a Worker's thread of the parent.
+  pthread_mutex_init(&LateStart::mutex, nullptr);
+  LateStart::workers = this;
+  *static_cast<void***>(platform_) = late_vtable_;
+}
+
+void PlatformWorkers::EnsureRunner() {
+  PlatformWorkers* self = LateStart::workers;
+  pthread_mutex_lock(&LateStart::mutex);
+  if (*static_cast<void***>(self->platform_) == self->late_vtable_) {
+    self->StartFreshRunner();
+    *static_cast<void***>(self->platform_) = self->own_vtable_;
+  }
+  pthread_mutex_unlock(&LateStart::mutex);
+}
+
+void PlatformWorkers::StartFreshRunner() {
+  // The copied runner is left as it is: its threads do not exist, so nothing may touch it again.
+  void* fresh = calloc(1, kFreshRunnerBytes);
+  if (fresh == nullptr) abort();
+  g_symbols.construct_runner(fresh, workers_, kNoDebugLog);
+  *runner_slot_ = fresh;
+}
+
+void PlatformWorkers::FlushForegroundTasks() {
+  g_symbols.flush_foreground(platform_, g_symbols.current_isolate());
+}
+
+}  // namespace mp::core

@@ -1,0 +1,45 @@
+/**
+ * Seconds, as users give them, turned into the milliseconds that native calls take; and sleeping.
+ *
+ * The rule for every timeout of the package: seconds, fractions allowed; undefined and null are for
+ * ever, 0 or less does not wait. What is not a number is a TypeError, NaN a ValueError, as in
+ * Python.
+ *
+ * Anyone above the native layer may import this file.
+ */
+
+import { wrongType } from './arguments.js';
+import { ValueError } from './errors.js';
+import { native } from './native.js';
+
+function checkSeconds(value: unknown, name: string): number {
+  if (typeof value !== 'number') throw wrongType(name, 'a number of seconds', value);
+  if (Number.isNaN(value)) throw new ValueError(`${name}: invalid value NaN (not a number)`);
+  return value;
+}
+
+/**
+ * A timeout for a native call: milliseconds, -1 for ever, 0 when it must not wait.
+ *
+ * @param timeout in seconds; undefined and null (Python's None) are for ever, as is Infinity.
+ */
+export function timeoutMs(timeout: number | null | undefined, name = 'timeout'): number {
+  if (timeout === undefined || timeout === null) return -1;
+  const seconds = checkSeconds(timeout, name);
+  if (seconds === Infinity) return -1;
+  return Math.max(0, seconds * 1000);
+}
+
+/**
+ * Blocks the calling thread for `seconds` (fractions allowed), by a clock that no change of the
+ * time of day moves, and whatever signals arrive. Without a SIGINT listener Ctrl-C ends the process
+ * as usual. Mirrors `time.sleep`.
+ *
+ * @throws TypeError not a number. ValueError negative or NaN. RangeError infinite.
+ */
+export function sleep(seconds: number): void {
+  checkSeconds(seconds, 'seconds');
+  if (seconds < 0) throw new ValueError('sleep length must be non-negative');
+  if (seconds === Infinity) throw new RangeError('sleep length must be finite');
+  native.sleepMs(seconds * 1000);
+}

@@ -1,0 +1,150 @@
+/**
+ * The typed boundary between TypeScript and the addon: what each file of native/binding exports,
+ * one interface per file, no implementation. TypeScript validates arguments before it calls; the
+ * addon does. Conventions: a failing system call throws an Error with `code`, `errno` and
+ * `syscall`.
+ */
+
+/**
+ * native/binding/posix.cc: raw primitives of the operating system. src/posix.ts documents and
+ * checks what it passes on; here stand the shapes, and the calls that only the package itself
+ * makes. A signal that interrupts a call never ends it (PEP 475). Deadlines are monotonic
+ * milliseconds, fractions allowed: 0 polls, negative is for ever.
+ */
+export interface NativePosix {
+  pipe(cloexec: boolean): [readEnd: number, writeEnd: number];
+  socketpair(type: number, cloexec: boolean): [number, number];
+  /**
+   * Reads at most `length` bytes into the beginning of `bytes`; answers how many, 0 at the end of
+   * the file.
+   */
+  read(fd: number, bytes: Uint8Array, length: number): number;
+  write(fd: number, bytes: Uint8Array): number;
+  /**
+   * Writes everything, waiting for room where the descriptor is non-blocking. Throws EPIPE when the
+   * reader is gone; how much was written by then is not known.
+   */
+  writeAllSync(fd: number, bytes: Uint8Array): void;
+  close(fd: number): void;
+  dup(fd: number): number;
+  dup2(fd: number, target: number, inheritable: boolean): void;
+  setInheritable(fd: number, inheritable: boolean): void;
+  getInheritable(fd: number): boolean;
+  setBlocking(fd: number, blocking: boolean): void;
+  getBlocking(fd: number): boolean;
+  isatty(fd: number): boolean;
+  /**
+   * `slots` holds fd, events, revents for each descriptor; revents are filled in. Answers how many
+   * are ready.
+   */
+  poll(slots: Int32Array, timeoutMs: number): number;
+  sendFds(socket: number, bytes: Uint8Array, fds: number[], flags: number): number;
+  recvFds(
+    socket: number,
+    bytes: Uint8Array,
+    length: number,
+    maxfds: number,
+    flags: number,
+  ): [received: number, fds: number[], messageFlags: number];
+
+  waitpid(pid: number, options: number): [pid: number, status: number];
+  /**
+   * Waits for the end of the child `pid`, and reaps it and nothing else; needs no event-loop turn.
+   * Answers the raw wait status; null when the time is up and it still runs; -1 when it is not our
+   * child, in practice because somebody else has reaped it: its status is lost.
+   */
+  waitPidTimeout(pid: number, timeoutMs: number): number | null;
+  kill(pid: number, signal: number): void;
+  /**
+   * From the system: right in a forked child from its first instruction, unlike a cached
+   * `process.pid`.
+   */
+  getpid(): number;
+  setsid(): void;
+  getsid(pid: number): number;
+  getpgid(pid: number): number;
+  setpgid(pid: number, pgid: number): void;
+  _exit(code: number): never;
+  spawn(request: SpawnRequest): number;
+  /**
+   * A number that tells a process from an earlier one with the same pid, or null when there is no
+   * such process. A zombie has one. Linux: clock ticks between boot and its start; macOS:
+   * microseconds, Windows: 100 ns, of the wall clock. Throws when the process exists but the system
+   * hides it.
+   */
+  processStartTime(pid: number): number | null;
+  /**
+   * Linux: the calling process gets `signal` when the thread that created it ends; 0 cancels. If
+   * that has happened before the call, nothing comes: compare `getppid()` afterwards. ENOSYS
+   * elsewhere.
+   */
+  setPdeathsig(signal: number): void;
+  /** Blocks this thread; not a negative number or NaN. */
+  sleepMs(milliseconds: number): void;
+  schedSetaffinity(pid: number, cpus: number[]): void;
+  schedGetaffinity(pid: number): number[];
+
+  /** The C library's macros; the predicates answer 0 or not 0. */
+  WIFEXITED(status: number): number;
+  WEXITSTATUS(status: number): number;
+  WIFSIGNALED(status: number): number;
+  WTERMSIG(status: number): number;
+  WIFSTOPPED(status: number): number;
+  WSTOPSIG(status: number): number;
+  WIFCONTINUED(status: number): number;
+  WCOREDUMP(status: number): number;
+
+  /** Absent: what this platform does not have. */
+  readonly posixConstants: { readonly [name in PosixConstant]: number };
+}
+
+/** The constants that Node's own `os.constants` and `fs.constants` lack. */
+export type PosixConstant =
+  | 'WNOHANG'
+  | 'WUNTRACED'
+  | 'WCONTINUED'
+  | 'AF_UNIX'
+  | 'SOCK_STREAM'
+  | 'SOCK_DGRAM'
+  | 'SOCK_SEQPACKET'
+  | 'SOCK_NONBLOCK'
+  | 'POLLIN'
+  | 'POLLPRI'
+  | 'POLLOUT'
+  | 'POLLERR'
+  | 'POLLHUP'
+  | 'POLLNVAL'
+  | 'POLLRDHUP'
+  | 'MSG_DONTWAIT'
+  | 'MSG_PEEK'
+  | 'MSG_TRUNC'
+  | 'MSG_CTRUNC'
+  | 'O_CLOEXEC';
+
+/** What posix_spawn is told, as native/core/spawn.h has it. */
+export interface SpawnRequest {
+  path: string;
+  argv: string[];
+  /** NAME=value */
+  env: string[];
+  /** posix_spawnp: look for `path` along PATH. */
+  searchPath: boolean;
+  fileActions: SpawnFileAction[];
+  processGroup: number | undefined;
+  newSession: boolean;
+  resetIds: boolean;
+  signalMask: number[] | undefined;
+  defaultSignals: number[] | undefined;
+}
+
+/** The kinds are the numbers of POSIX_SPAWN_OPEN, _CLOSE and _DUP2. */
+export type SpawnFileAction =
+  | { kind: 0; fd: number; path: string; flags: number; mode: number }
+  | { kind: 1; fd: number }
+  | { kind: 2; fd: number; target: number };
+
+/** native/binding/fork.cc: forking the running process. */
+export interface NativeFork {}
+
+/** Everything that `multiprocessing.node` exports. */
+export interface Native extends NativePosix, NativeFork {}

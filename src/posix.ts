@@ -1,0 +1,674 @@
+/**
+ * `node-multiprocessing/posix`: the operating system's primitives, for low-level scripts.
+ *
+ * Thin, typed and synchronous, with the semantics of Python's `os` module (and of `socket` for
+ * descriptor passing). Guarantees:
+ *
+ * - Descriptors made here are close-on-exec (Python: non-inheritable) from their first moment,
+ *   unless asked otherwise. Nothing closes them for you: no finaliser stands behind a number.
+ * - A signal does not end a call (PEP 475): it goes on where it was. Without a listener for SIGINT,
+ *   Ctrl-C ends the process, also in the middle of a blocking call; with one, the listener runs
+ *   after the call.
+ * - A failed system call throws an Error with `code` ('EBADF'), `errno` and `syscall`, as Node's
+ *   own do. A wrong type is a TypeError, a number that does not fit a RangeError, an impossible
+ *   value a ValueError.
+ * - Timeouts are seconds, fractions allowed.
+ *
+ * Blocking calls block the event loop, and none needs a turn of it. All may be called from Workers.
+ * On Windows what the system does not have throws ENOSYS, and constants that it does not have are
+ * undefined.
+ *
+ * A program may import this file; the package itself calls the addon through `native`, with checked
+ * arguments.
+ */
+
+import { constants as fileConstants } from 'node:fs';
+import { constants as systemConstants } from 'node:os';
+import {
+  checkBoolean,
+  checkBytes,
+  checkEach,
+  checkInt,
+  checkSignal,
+  checkSize,
+  checkText,
+  checkView,
+  wrongType,
+} from './arguments.js';
+import { timeoutMs } from './clock.js';
+import { ValueError } from './errors.js';
+import { native } from './native.js';
+import type { SpawnFileAction } from '#native';
+
+/** A signal by its name, as Node writes it ('SIGTERM'), or by its number. */
+export type Signal = NodeJS.Signals | number;
+
+// -------------------------------------------------------------------------------------------------
+// File descriptors
+
+export interface PipeOptions {
+  /** Close-on-exec: programs started from here do not inherit the descriptors. True by default. */
+  cloexec?: boolean;
+}
+
+/**
+ * A new pipe: `[readEnd, writeEnd]`. Mirrors `os.pipe`.
+ *
+ * @throws Error EMFILE, ENFILE: no descriptor left.
+ */
+export function pipe({ cloexec = true }: PipeOptions = {}): [readEnd: number, writeEnd: number] {
+  return native.pipe(checkBoolean(cloexec, 'cloexec'));
+}
+
+export interface SocketpairOptions extends PipeOptions {
+  /** SOCK_STREAM (the default), SOCK_DGRAM or SOCK_SEQPACKET. */
+  type?: number;
+}
+
+/**
+ * Two connected AF_UNIX sockets: `[fd, fd]`. Mirrors `socket.socketpair`, but gives descriptors.
+ *
+ * @throws Error EMFILE, ENFILE: no descriptor left. EINVAL or ESOCKTNOSUPPORT: no such type.
+ */
+export function socketpair(options: SocketpairOptions = {}): [number, number] {
+  const { type = SOCK_STREAM, cloexec = true } = options;
+  return native.socketpair(
+    type === undefined ? 0 : checkInt(type, 'type'),
+    checkBoolean(cloexec, 'cloexec'),
+  );
+}
+
+// Most reads are small: they go through one scratch buffer, so that a short answer to a large `n`
+// costs a small copy instead of keeping a large allocation alive.
+const SCRATCH_BYTES = 65_536;
+let scratch: Buffer | undefined;
+
+/** The most that one read(2) moves on Linux. */
+const MAX_READ = 0x7fff_f000;
+
+/** A Buffer of what `fill` puts into room for at most `n` bytes. */
+function receive(n: number, fill: (room: Buffer) => number): Buffer {
+  if (n > SCRATCH_BYTES) {
+    const room = Buffer.allocUnsafeSlow(n);
+    const got = fill(room);
+    return got > n / 2 ? room.subarray(0, got) : Buffer.from(room.subarray(0, got));
+  }
+  scratch ??= Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+  const got = fill(scratch);
+  const received = Buffer.allocUnsafe(got);
+  scratch.copy(received, 0, 0, got);
+  return received;
+}
+
+/**
+ * Reads once from `fd`, blocking until something is there.
+ *
+ * With a number: answers a Buffer of at most `n` bytes, empty at the end of the file (`os.read`).
+ * With a typed array: fills its beginning and answers the number of bytes, 0 at the end
+ * (`os.readinto`).
+ *
+ * @throws Error EBADF: not open for reading. EAGAIN: non-blocking and nothing there.
+ *   RangeError: negative `n`.
+ */
+export function read(fd: number, n: number): Buffer;
+export function read(fd: number, buffer: NodeJS.ArrayBufferView): number;
+export function read(fd: number, into: number | NodeJS.ArrayBufferView): Buffer | number {
+  checkInt(fd, 'fd');
+  if (typeof into !== 'number') {
+    const bytes = checkView(into, 'buffer', 'a number of bytes or a Uint8Array');
+    return native.read(fd, bytes, bytes.length);
+  }
+  const n = Math.min(checkSize(into, 'n'), MAX_READ);
+  return receive(n, (room) => native.read(fd, room, n));
+}
+
+/**
+ * Writes once to `fd` and answers how many bytes it took, which may be fewer than all: a pipe or a
+ * socket that is non-blocking takes what fits. A string is written as UTF-8. Mirrors `os.write`.
+ *
+ * @throws Error EBADF: not open for writing. EPIPE: nobody reads any more. EAGAIN: non-blocking and
+ *   no room.
+ */
+export function write(fd: number, data: string | NodeJS.ArrayBufferView): number {
+  return native.write(checkInt(fd, 'fd'), checkBytes(data, 'data'));
+}
+
+/**
+ * Closes `fd`. Mirrors `os.close`.
+ *
+ * Do not close a descriptor that Node itself uses (of a socket, a file handle, 0 to 2): its number
+ * will be given to something else, which Node then mistakes for its own.
+ *
+ * @throws Error EBADF: not open.
+ */
+export function close(fd: number): void {
+  native.close(checkInt(fd, 'fd'));
+}
+
+/** A copy of `fd`, close-on-exec. Mirrors `os.dup`. @throws Error EBADF, EMFILE. */
+export function dup(fd: number): number {
+  return native.dup(checkInt(fd, 'fd'));
+}
+
+/**
+ * Makes `fd2` a copy of `fd`, closing what it was before, and answers `fd2`. The copy is
+ * inheritable, unless the third argument is false. Mirrors `os.dup2`.
+ *
+ * @throws Error EBADF: `fd` is not open, or `fd2` impossible. EINVAL: not inheritable, and both are
+ *   the same.
+ */
+export function dup2(fd: number, fd2: number, inheritable = true): number {
+  native.dup2(checkInt(fd, 'fd'), checkInt(fd2, 'fd2'), checkBoolean(inheritable, 'inheritable'));
+  return fd2;
+}
+
+/**
+ * Whether programs started from here inherit `fd`. Mirrors `os.get_inheritable`. @throws Error
+ * EBADF.
+ */
+export function getInheritable(fd: number): boolean {
+  return native.getInheritable(checkInt(fd, 'fd'));
+}
+
+/**
+ * Decides whether programs started from here inherit `fd`. Mirrors `os.set_inheritable`. @throws
+ * Error EBADF.
+ */
+export function setInheritable(fd: number, inheritable: boolean): void {
+  native.setInheritable(checkInt(fd, 'fd'), checkBoolean(inheritable, 'inheritable'));
+}
+
+/** Whether calls on `fd` block (no O_NONBLOCK). Mirrors `os.get_blocking`. @throws Error EBADF. */
+export function getBlocking(fd: number): boolean {
+  return native.getBlocking(checkInt(fd, 'fd'));
+}
+
+/**
+ * Makes calls on `fd` block or not. It holds for every copy of the descriptor, in other processes
+ * too. Mirrors `os.set_blocking`.
+ *
+ * @throws Error EBADF.
+ */
+export function setBlocking(fd: number, blocking: boolean): void {
+  native.setBlocking(checkInt(fd, 'fd'), checkBoolean(blocking, 'blocking'));
+}
+
+/** Whether `fd` is open and a terminal. Mirrors `os.isatty`. */
+export function isatty(fd: number): boolean {
+  return native.isatty(checkInt(fd, 'fd'));
+}
+
+export interface PollRequest {
+  /** A negative one is skipped. */
+  fd: number;
+  /**
+   * POLLIN, POLLOUT, POLLPRI, or several of them added. POLLIN | POLLPRI | POLLOUT by default, as
+   * in Python.
+   */
+  events?: number;
+}
+
+/**
+ * Waits until one of the descriptors is ready, and answers `[fd, revents]` of each one that is:
+ * none when the time ran out. POLLERR, POLLHUP and POLLNVAL (not open) are reported unasked.
+ * Mirrors `select.poll`.
+ *
+ * @param timeout in seconds; null or undefined waits for ever, 0 or less does not wait.
+ */
+export function poll(
+  fds: Iterable<PollRequest>,
+  timeout?: number | null,
+): [fd: number, revents: number][] {
+  const slots = Int32Array.from(checkEach(fds, 'fds', pollSlot).flat());
+  native.poll(slots, timeoutMs(timeout));
+  const ready: [number, number][] = [];
+  for (let i = 0; i < slots.length; i += 3) {
+    if (slots[i + 2] !== 0) ready.push([slots[i]!, slots[i + 2]!]);
+  }
+  return ready;
+}
+
+function pollSlot(request: unknown, name: string): [fd: number, events: number, revents: number] {
+  if (typeof request !== 'object' || request === null) {
+    throw wrongType(name, 'an object { fd, events }', request);
+  }
+  const { fd, events = POLLIN | POLLPRI | POLLOUT } = request as PollRequest;
+  return [checkInt(fd, `${name}.fd`), checkInt(events, `${name}.events`), 0];
+}
+
+/**
+ * Sends copies of `fds` through an AF_UNIX socket, along with `data`, and answers how many bytes of
+ * the data were taken. The receiver's `recvFds` gives it descriptors of its own; close yours when
+ * you need them no longer. Mirrors `socket.send_fds`.
+ *
+ * @param data at least one byte, since a stream carries descriptors only on a byte of data.
+ * @throws Error EBADF: a descriptor is not open. EINVAL: more than 253 of them (Linux). EPIPE:
+ *   nobody receives. ValueError: no data.
+ */
+export function sendFds(
+  socket: number,
+  data: string | NodeJS.ArrayBufferView,
+  fds: Iterable<number>,
+  flags = 0,
+): number {
+  checkInt(socket, 'socket');
+  const bytes = checkBytes(data, 'data');
+  if (bytes.length === 0) throw new ValueError('data must have at least one byte to carry fds');
+  return native.sendFds(socket, bytes, checkEach(fds, 'fds', checkInt), checkInt(flags, 'flags'));
+}
+
+/** More than any system passes in one message (Linux: 253). */
+const MAX_FDS = 4096;
+
+/**
+ * Receives at most `bufsize` bytes and at most `maxfds` descriptors from an AF_UNIX socket: `[data,
+ * fds, flags]`. No data and no descriptors is the end. The descriptors are close-on-exec and yours
+ * to close. If more came than `maxfds`, the rest is closed and the flags have MSG_CTRUNC. Mirrors
+ * `socket.recv_fds`, without the address, which these sockets do not have.
+ *
+ * @throws Error EBADF, ENOTSOCK. EAGAIN: non-blocking (or MSG_DONTWAIT) and nothing there.
+ */
+export function recvFds(
+  socket: number,
+  bufsize: number,
+  maxfds: number,
+  flags = 0,
+): [data: Buffer, fds: number[], flags: number] {
+  checkInt(socket, 'socket');
+  const n = Math.min(checkSize(bufsize, 'bufsize'), MAX_READ);
+  const most = Math.min(checkSize(maxfds, 'maxfds'), MAX_FDS);
+  checkInt(flags, 'flags');
+  let fds: number[] = [];
+  let messageFlags = 0;
+  const data = receive(n, (room) => {
+    let received: number;
+    [received, fds, messageFlags] = native.recvFds(socket, room, n, most, flags);
+    return received;
+  });
+  return [data, fds, messageFlags];
+}
+
+// -------------------------------------------------------------------------------------------------
+// Processes
+//
+// fork() and registerAtFork() belong to this group. They need the process layer, so they are
+// re-exported here from there.
+
+/** This process's id, from the system. Mirrors `os.getpid`. */
+export function getpid(): number {
+  return native.getpid();
+}
+
+/**
+ * The parent's process id: 1, or that of a subreaper, when the parent has ended. Mirrors
+ * `os.getppid`.
+ */
+export function getppid(): number {
+  return process.ppid; // Not cached by Node: it asks the system each time, on Windows too.
+}
+
+/**
+ * Sends a signal to a process; 0 only asks whether it exists and may be signalled. A pid of 0 means
+ * the caller's process group, -1 every process it may signal, -n the group n. On Windows: what
+ * `process.kill` does. Mirrors `os.kill`.
+ *
+ * @throws Error ESRCH: no such process. EPERM: not yours. EINVAL: no such signal number.
+ *   ValueError: no such name.
+ */
+export function kill(pid: number, signal: Signal): void {
+  checkInt(pid, 'pid');
+  const number = checkSignal(signal, 'signal');
+  if (process.platform === 'win32') process.kill(pid, number);
+  else native.kill(pid, number);
+}
+
+/**
+ * Waits for a child to end (or to stop or go on, with WUNTRACED or WCONTINUED) and answers `[pid,
+ * status]`; the status is for `waitstatusToExitcode` and the W functions. With WNOHANG it does not
+ * wait, and answers `[0, 0]` when there is nothing yet. A pid of -1 waits for any child; but
+ * beware, it also takes the children of `child_process` and of this package, whose owners then
+ * never learn how they ended. Mirrors `os.waitpid`.
+ *
+ * @throws Error ECHILD: not a child of this process, or already waited for.
+ */
+export function waitpid(pid: number, options = 0): [pid: number, status: number] {
+  return native.waitpid(checkInt(pid, 'pid'), checkInt(options, 'options'));
+}
+
+/**
+ * Makes this process the leader of a new session, without a terminal. Mirrors `os.setsid`. @throws
+ * Error EPERM.
+ */
+export function setsid(): void {
+  native.setsid();
+}
+
+/** The session of a process, 0 for this one. Mirrors `os.getsid`. @throws Error ESRCH. */
+export function getsid(pid: number): number {
+  return native.getsid(checkInt(pid, 'pid'));
+}
+
+/** The process group of a process, 0 for this one. Mirrors `os.getpgid`. @throws Error ESRCH. */
+export function getpgid(pid: number): number {
+  return native.getpgid(checkInt(pid, 'pid'));
+}
+
+/**
+ * Moves a process (0: this one) to the group `pgid` (0: one of its own). Mirrors `os.setpgid`.
+ *
+ * @throws Error ESRCH, EPERM: not this process or a child. EACCES: a child that has already run
+ *   exec.
+ */
+export function setpgid(pid: number, pgid: number): void {
+  native.setpgid(checkInt(pid, 'pid'), checkInt(pgid, 'pgid'));
+}
+
+/**
+ * Ends this process at once with the exit code `status`, of which 8 bits count: no 'exit' listener
+ * runs and no output that Node still holds is written. Mirrors `os._exit`.
+ */
+export function _exit(status: number): never {
+  return native._exit(checkInt(status, 'status'));
+}
+
+/**
+ * Restricts a process (0: the calling thread, which for a program without Workers decides where its
+ * JavaScript runs) to these CPUs. Those the machine does not have are ignored. Linux only. Mirrors
+ * `os.sched_setaffinity`.
+ *
+ * @throws Error EINVAL: none of the CPUs is there and allowed. ESRCH, EPERM. ValueError: a negative
+ *   CPU number.
+ */
+export function schedSetaffinity(pid: number, cpus: Iterable<number>): void {
+  native.schedSetaffinity(checkInt(pid, 'pid'), checkEach(cpus, 'cpus', checkCpu));
+}
+
+function checkCpu(cpu: unknown, name: string): number {
+  const number = checkInt(cpu, name);
+  if (number < 0) throw new ValueError('negative CPU number');
+  return number;
+}
+
+/**
+ * The CPUs a process (0: the calling thread) may run on. Linux only. Mirrors
+ * `os.sched_getaffinity`. @throws Error ESRCH.
+ */
+export function schedGetaffinity(pid: number): Set<number> {
+  return new Set(native.schedGetaffinity(checkInt(pid, 'pid')));
+}
+
+// -------------------------------------------------------------------------------------------------
+// Starting programs
+
+/**
+ * File action: open `path` as descriptor `fd` in the new process. `[POSIX_SPAWN_OPEN, fd, path,
+ * flags, mode]`
+ */
+export const POSIX_SPAWN_OPEN = 0;
+/** File action: close `fd` in the new process. `[POSIX_SPAWN_CLOSE, fd]` */
+export const POSIX_SPAWN_CLOSE = 1;
+/**
+ * File action: make `fd2` an inheritable copy of `fd` in the new process. `[POSIX_SPAWN_DUP2, fd,
+ * fd2]`
+ */
+export const POSIX_SPAWN_DUP2 = 2;
+
+/** What the new process does with its descriptors before it runs the program; Python's tuples. */
+export type FileAction =
+  | readonly [
+      action: typeof POSIX_SPAWN_OPEN,
+      fd: number,
+      path: string,
+      flags: number,
+      mode: number,
+    ]
+  | readonly [action: typeof POSIX_SPAWN_CLOSE, fd: number]
+  | readonly [action: typeof POSIX_SPAWN_DUP2, fd: number, fd2: number];
+
+export interface SpawnOptions {
+  /** The environment, completely; `process.env` by default. Undefined values are left out. */
+  env?: Readonly<Record<string, string | undefined>>;
+  /**
+   * Done in the new process in this order. Descriptors that it does not get by a dup2 and that are
+   * close-on-exec are closed.
+   */
+  fileActions?: Iterable<FileAction>;
+  /** The process group to put it into; 0 is one of its own. */
+  setpgroup?: number;
+  /** True: it becomes the leader of a new session. */
+  setsid?: boolean;
+  /** The signals that are blocked in it, and no others. */
+  setsigmask?: Iterable<Signal>;
+  /**
+   * Signals to set back to their default action. Node ignores SIGPIPE, and the new program inherits
+   * that: name it here.
+   */
+  setsigdef?: Iterable<Signal>;
+  /** True: effective user and group id become the real ones. */
+  resetids?: boolean;
+}
+
+/**
+ * Starts the program at `path` in a new process and answers its pid, without forking this one.
+ * `argv[0]` is the name the program sees as its own. The caller has to wait for it (`waitpid`).
+ * Mirrors `os.posix_spawn`.
+ *
+ * @throws Error with the code of the failed step in the new process: ENOENT, EACCES or ENOEXEC of
+ *   the exec, EBADF of a file action. TypeError, ValueError: an argument.
+ */
+export function spawn(path: string, argv: readonly string[], options: SpawnOptions = {}): number {
+  return start(path, argv, options, false);
+}
+
+/**
+ * As `spawn`, but a `path` without a slash is looked for along PATH of this process. Mirrors
+ * `os.posix_spawnp`.
+ */
+export function spawnp(path: string, argv: readonly string[], options: SpawnOptions = {}): number {
+  return start(path, argv, options, true);
+}
+
+function start(
+  path: string,
+  argv: readonly string[],
+  options: SpawnOptions,
+  searchPath: boolean,
+): number {
+  const { env = process.env, fileActions = [], setpgroup, setsigmask, setsigdef } = options;
+  const { setsid: newSession = false, resetids = false } = options;
+  return native.spawn({
+    path: checkText(path, 'path'),
+    argv: checkArgv(argv),
+    env: checkEnvironment(env),
+    searchPath,
+    fileActions: checkEach(fileActions, 'fileActions', checkFileAction),
+    processGroup: setpgroup === undefined ? undefined : checkInt(setpgroup, 'setpgroup'),
+    newSession: checkBoolean(newSession, 'setsid'),
+    resetIds: checkBoolean(resetids, 'resetids'),
+    signalMask: setsigmask === undefined ? undefined : checkSignalSet(setsigmask, 'setsigmask'),
+    defaultSignals: setsigdef === undefined ? undefined : checkSignalSet(setsigdef, 'setsigdef'),
+  });
+}
+
+function checkArgv(argv: unknown): string[] {
+  if (!Array.isArray(argv)) throw wrongType('argv', 'an array', argv);
+  const checked = checkEach(argv, 'argv', checkText);
+  if (checked.length === 0) throw new ValueError('argv must not be empty');
+  if (checked[0] === '') throw new ValueError('the first element of argv cannot be empty');
+  return checked;
+}
+
+function checkEnvironment(env: unknown): string[] {
+  if (typeof env !== 'object' || env === null) throw wrongType('env', 'an object', env);
+  const pairs: string[] = [];
+  for (const [name, value] of Object.entries(env)) {
+    if (value === undefined) continue;
+    if (name === '' || name.includes('=', 1)) {
+      throw new ValueError(`env: illegal environment variable name '${name}'`);
+    }
+    pairs.push(`${checkText(name, 'a name in env')}=${checkText(value, `env.${name}`)}`);
+  }
+  return pairs;
+}
+
+function checkFileAction(action: unknown, name: string): SpawnFileAction {
+  if (!Array.isArray(action)) throw wrongType(name, 'an array', action);
+  const [kind, fd, third, flags, mode] = action as unknown[];
+  const length: number | undefined = { 0: 5, 1: 2, 2: 3 }[kind as number];
+  if (length === undefined) throw wrongType(`${name}[0]`, 'a POSIX_SPAWN constant', kind);
+  if (action.length !== length) throw wrongType(name, `an array of ${length} elements`, action);
+  const source = checkInt(fd, `${name}[1]`);
+  if (kind === POSIX_SPAWN_CLOSE) return { kind, fd: source };
+  if (kind === POSIX_SPAWN_DUP2) {
+    return { kind, fd: source, target: checkInt(third, `${name}[2]`) };
+  }
+  return {
+    kind: POSIX_SPAWN_OPEN,
+    fd: source,
+    path: checkText(third, `${name}[2]`),
+    flags: checkInt(flags, `${name}[3]`),
+    mode: checkInt(mode, `${name}[4]`),
+  };
+}
+
+/** The highest signal number of Linux, SIGRTMAX; macOS ends at 31 and ignores what is above. */
+const LAST_SIGNAL = 64;
+
+function checkSignalSet(signals: unknown, name: string): number[] {
+  return checkEach(signals, name, (signal, itemName) => {
+    const number = checkSignal(signal, itemName);
+    if (number < 1 || number > LAST_SIGNAL) {
+      throw new ValueError(`${itemName}: signal number ${number} out of range [1; ${LAST_SIGNAL}]`);
+    }
+    return number;
+  });
+}
+
+// -------------------------------------------------------------------------------------------------
+// Wait statuses
+
+/** Whether the process ended by itself, by exit. Mirrors `os.WIFEXITED`. */
+export function WIFEXITED(status: number): boolean {
+  return native.WIFEXITED(checkInt(status, 'status')) !== 0;
+}
+
+/** The exit code; only when WIFEXITED. Mirrors `os.WEXITSTATUS`. */
+export function WEXITSTATUS(status: number): number {
+  return native.WEXITSTATUS(checkInt(status, 'status'));
+}
+
+/** Whether a signal ended the process. Mirrors `os.WIFSIGNALED`. */
+export function WIFSIGNALED(status: number): boolean {
+  return native.WIFSIGNALED(checkInt(status, 'status')) !== 0;
+}
+
+/** The signal's number; only when WIFSIGNALED. Mirrors `os.WTERMSIG`. */
+export function WTERMSIG(status: number): number {
+  return native.WTERMSIG(checkInt(status, 'status'));
+}
+
+/** Whether the process is stopped; only after waiting with WUNTRACED. Mirrors `os.WIFSTOPPED`. */
+export function WIFSTOPPED(status: number): boolean {
+  return native.WIFSTOPPED(checkInt(status, 'status')) !== 0;
+}
+
+/** The signal that stopped it; only when WIFSTOPPED. Mirrors `os.WSTOPSIG`. */
+export function WSTOPSIG(status: number): number {
+  return native.WSTOPSIG(checkInt(status, 'status'));
+}
+
+/**
+ * Whether a stopped process goes on; only after waiting with WCONTINUED. Mirrors `os.WIFCONTINUED`.
+ */
+export function WIFCONTINUED(status: number): boolean {
+  return native.WIFCONTINUED(checkInt(status, 'status')) !== 0;
+}
+
+/** Whether the process left a core dump; only when WIFSIGNALED. Mirrors `os.WCOREDUMP`. */
+export function WCOREDUMP(status: number): boolean {
+  return native.WCOREDUMP(checkInt(status, 'status')) !== 0;
+}
+
+/**
+ * The exit code of a process that ended by itself, `-N` of one that the signal N ended. Mirrors
+ * `os.waitstatus_to_exitcode`.
+ *
+ * @throws ValueError: the process has not ended, it is stopped or goes on; or not a wait status at
+ *   all.
+ */
+export function waitstatusToExitcode(status: number): number {
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  if (WIFSIGNALED(status)) return -WTERMSIG(status);
+  if (WIFSTOPPED(status)) {
+    throw new ValueError(`process stopped by delivery of signal ${WSTOPSIG(status)}`);
+  }
+  throw new ValueError(`invalid wait status: ${status}`);
+}
+
+// -------------------------------------------------------------------------------------------------
+// Constants
+
+/** Options of `waitpid`. */
+export const { WNOHANG, WUNTRACED, WCONTINUED } = native.posixConstants;
+
+/** For `socketpair`. */
+export const { AF_UNIX, SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_NONBLOCK } =
+  native.posixConstants;
+
+/** Events of `poll`. */
+export const { POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL, POLLRDHUP } =
+  native.posixConstants;
+
+/** Flags of `sendFds` and `recvFds`. */
+export const { MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, MSG_CTRUNC } = native.posixConstants;
+
+/** Flags for opening a file. */
+export const { O_CLOEXEC } = native.posixConstants;
+export const {
+  O_RDONLY,
+  O_WRONLY,
+  O_RDWR,
+  O_CREAT,
+  O_EXCL,
+  O_NOCTTY,
+  O_TRUNC,
+  O_APPEND,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_SYNC,
+  O_DSYNC,
+  O_NONBLOCK,
+} = fileConstants;
+
+/** Signal numbers. */
+export const {
+  SIGHUP,
+  SIGINT,
+  SIGQUIT,
+  SIGILL,
+  SIGTRAP,
+  SIGABRT,
+  SIGBUS,
+  SIGFPE,
+  SIGKILL,
+  SIGUSR1,
+  SIGSEGV,
+  SIGUSR2,
+  SIGPIPE,
+  SIGALRM,
+  SIGTERM,
+  SIGCHLD,
+  SIGCONT,
+  SIGSTOP,
+  SIGTSTP,
+  SIGTTIN,
+  SIGTTOU,
+  SIGURG,
+  SIGXCPU,
+  SIGXFSZ,
+  SIGVTALRM,
+  SIGPROF,
+  SIGWINCH,
+  SIGIO,
+  SIGSYS,
+} = systemConstants.signals;

@@ -1,0 +1,86 @@
+/**
+ * Builds src/ into lib/.
+ *
+ * There is exactly one compiled implementation, the CommonJS one, module by module as in src/ (so that
+ * stacks, names and source maps line up with the sources). What `import` finds is a wrapper of a few lines
+ * that re-exports it: a process that loads the package both ways has one current process, one set of
+ * children, one copy of each class. The wrapper's list of names comes from the compiler, not from running
+ * the build.
+ */
+
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { defineConfig } from 'tsdown';
+import manifest from './package.json' with { type: 'json' };
+
+const lib = path.resolve('lib');
+
+/** The public entries are what package.json exports: './posix' is src/posix.ts. */
+const publicEntries = Object.values(manifest.exports)
+  .filter((target): target is Exclude<typeof target, string> => typeof target === 'object')
+  .map((target) => path.basename(target.require.default, '.cjs'));
+
+/** What runs first in a child is loaded by path, never imported: each file is an entry of its own. */
+const processEntries = existsSync('src/entry')
+  ? readdirSync('src/entry')
+      .filter((file) => file.endsWith('.ts'))
+      .map((file) => `entry/${path.basename(file, '.ts')}`)
+  : [];
+
+function wrapper(entry: string, names: string[]): { code: string; types: string } {
+  const file = `./${path.basename(entry)}.cjs`;
+  const named = names.filter((name) => name !== 'default');
+  const hasDefault = names.includes('default');
+  const code = [
+    '// Re-exports the one implementation, which is CommonJS, to `import`.',
+    `import implementation from '${file}';`,
+    // Not `const { Array } = …`: a local binding would shadow the global of that name for nobody's good.
+    ...named.map((name) => `const $${name} = implementation.${name};`),
+    ...(named.length > 0
+      ? [`export {\n${named.map((name) => `  $${name} as ${name},`).join('\n')}\n};`]
+      : ['export {};']),
+    ...(hasDefault ? ['export default implementation.default;'] : []),
+  ];
+  const types = [
+    `export * from '${file}';`,
+    ...(hasDefault
+      ? [
+          `import implementation from '${file}';`,
+          'declare const defaultExport: typeof implementation.default;',
+          'export default defaultExport;',
+        ]
+      : []),
+  ];
+  return { code: code.join('\n') + '\n', types: types.join('\n') + '\n' };
+}
+
+export default defineConfig({
+  entry: Object.fromEntries(
+    [...publicEntries, ...processEntries].map((entry) => [entry, `src/${entry}.ts`]),
+  ),
+  outDir: 'lib',
+  // Emptying lib/ would pull it from under running programs; scripts/build.mjs does so before packing.
+  clean: false,
+  format: 'cjs',
+  fixedExtension: true,
+  platform: 'node',
+  target: 'node20',
+  unbundle: true,
+  dts: { sourcemap: true },
+  sourcemap: true,
+  minify: false,
+  treeshake: false,
+  outputOptions: { exports: 'named' },
+  hooks: {
+    'build:done': ({ chunks }) => {
+      for (const chunk of chunks) {
+        if (chunk.type !== 'chunk' || !chunk.isEntry || !chunk.fileName.endsWith('.cjs')) continue;
+        const entry = chunk.fileName.slice(0, -'.cjs'.length);
+        if (!publicEntries.includes(entry)) continue;
+        const { code, types } = wrapper(entry, chunk.exports);
+        writeFileSync(path.join(lib, `${entry}.mjs`), code);
+        writeFileSync(path.join(lib, `${entry}.d.mts`), types);
+      }
+    },
+  },
+});
