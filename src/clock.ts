@@ -43,3 +43,55 @@ export function sleep(seconds: number): void {
   if (seconds === Infinity) throw new RangeError('sleep length must be finite');
   native.sleepMs(seconds * 1000);
 }
+
+/** The longest delay that setTimeout takes: beyond 24.8 days it would fire at once. */
+const LONGEST_TIMER_MS = 0x7fff_ffff;
+
+/**
+ * Waits on the event loop for `begin` to call back, for the time to be up, or for an abort.
+ *
+ * @param milliseconds as `timeoutMs` answers.
+ * @param begin starts the wait and answers how to give it up.
+ * @returns whether it was called back, false when the time is up.
+ * @throws the signal's reason, when it aborts.
+ */
+export function abortable(
+  milliseconds: number,
+  signal: AbortSignal | undefined,
+  begin: (done: () => void) => () => void,
+): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    let timer: NodeJS.Timeout | undefined;
+    let cancel: (() => void) | undefined;
+    let over = false;
+    const finish = (): boolean => {
+      if (over) return false;
+      over = true;
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+      cancel?.();
+      return true;
+    };
+    const abort = (): void => {
+      if (finish()) reject(signal!.reason as Error);
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    if (milliseconds >= 0) {
+      const deadline = performance.now() + milliseconds;
+      const wait = (): void => {
+        const left = deadline - performance.now();
+        if (left <= 0) {
+          if (finish()) resolve(false);
+          return;
+        }
+        timer = setTimeout(wait, Math.min(Math.ceil(left), LONGEST_TIMER_MS));
+      };
+      wait();
+    }
+    cancel = begin(() => {
+      if (finish()) resolve(true);
+    });
+    if (over) cancel();
+  });
+}

@@ -3,11 +3,28 @@
  * object, as the default export.
  */
 
-import * as errors from './errors.js';
-import { native } from './native.js';
+import { defaultContext } from './context.js';
 
 export * from './errors.js';
+export { sleep } from './clock.js';
+export { cpuCount } from './cpu.js';
+export {
+  getContext,
+  getStartMethod,
+  Process,
+  setStartMethod,
+  type Context,
+  type StartMethod,
+} from './context.js';
+export {
+  activeChildren,
+  currentProcess,
+  parentProcess,
+  type AsyncOptions,
+  type ProcessOptions,
+  type Target,
+} from './process.js';
 
-void native;
+export const { getAllStartMethods, freezeSupport } = defaultContext;
 
-export default { ...errors };
+export default defaultContext;

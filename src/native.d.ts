@@ -143,8 +143,53 @@ export type SpawnFileAction =
   | { kind: 1; fd: number }
   | { kind: 2; fd: number; target: number };
 
-/** native/binding/fork.cc: forking the running process. */
-export interface NativeFork {}
+/** native/binding/fork.cc: forking the running process. src/fork.ts tells what happens when. */
+export interface NativeFork {
+  /** Why this process cannot be forked; null when it can. */
+  forkProblem(): string | null;
+  /**
+   * Answers the pid in the parent. In the child `onChild` runs at once, on the old stack, with
+   * signals blocked; `errnum` is not 0 when the event loop could not be revived. Then, with
+   * `unwind`, the call answers undefined, V8 unwinds the stack and `main` runs on an empty one;
+   * without, it answers 0. Throws EAGAIN, ENOMEM, EMFILE; EAGAIN also when V8's background work
+   * does not come to rest within `restTimeoutMs`.
+   */
+  fork(
+    unwind: boolean,
+    restTimeoutMs: number,
+    onChild: (errnum: number, syscall: string) => void,
+    main?: () => void,
+  ): number | undefined;
+  /** Child: silences the parent's handles; bit n: the stream on descriptor n (0 to 2) had one. */
+  retireHandles(): number;
+  /** Child that goes on: forgets requests whose threads do not exist. */
+  forgetPoolRequests(): void;
+  /** Whether anything keeps the event loop going. */
+  loopAlive(): boolean;
+  /** Child: descriptor 0 reads nothing. */
+  nullStdin(): void;
+  /** Resets a signal to its default action. */
+  defaultSignal(signal: number): void;
+  /** _exit(2). */
+  exitNow(code: number): never;
+  /** An Error as a failed system call of this process would throw it. */
+  makeErrnoError(errnum: number, syscall: string): Error;
+  /** Children to end, and to wait for, when SIGINT or SIGTERM ends this process. */
+  trackChild(pid: number, daemon: boolean): void;
+  untrackChild(pid: number): void;
+  handleDeathBy(signal: number): void;
+  /** Fills `bytes` from the system's source of randomness. */
+  fillRandom(bytes: Uint8Array): void;
+  /** A descriptor that is readable when the process has ended; null where there is none to have. */
+  openPidfd(pid: number): number | null;
+  /** Calls `onReady` once `fd` is readable, on the event loop. Answers how to stop. */
+  watchReadable(fd: number, onReady: () => void): FdWatch;
+}
+
+/** An interest in a descriptor. It keeps the event loop alive until it fires or is stopped. */
+export interface FdWatch {
+  stop(): void;
+}
 
 /** Everything that `multiprocessing.node` exports. */
 export interface Native extends NativePosix, NativeFork {}

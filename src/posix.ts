@@ -71,11 +71,9 @@ export interface SocketpairOptions extends PipeOptions {
  * @throws Error EMFILE, ENFILE: no descriptor left. EINVAL or ESOCKTNOSUPPORT: no such type.
  */
 export function socketpair(options: SocketpairOptions = {}): [number, number] {
-  const { type = SOCK_STREAM, cloexec = true } = options;
-  return native.socketpair(
-    type === undefined ? 0 : checkInt(type, 'type'),
-    checkBoolean(cloexec, 'cloexec'),
-  );
+  // Windows has no SOCK_STREAM here: 0 then, so that the answer is ENOSYS and not a complaint.
+  const { type = SOCK_STREAM ?? 0, cloexec = true } = options;
+  return native.socketpair(checkInt(type, 'type'), checkBoolean(cloexec, 'cloexec'));
 }
 
 // Most reads are small: they go through one scratch buffer, so that a short answer to a large `n`
@@ -145,7 +143,11 @@ export function close(fd: number): void {
   native.close(checkInt(fd, 'fd'));
 }
 
-/** A copy of `fd`, close-on-exec. Mirrors `os.dup`. @throws Error EBADF, EMFILE. */
+/**
+ * A copy of `fd`, close-on-exec. Mirrors `os.dup`.
+ *
+ * @throws Error EBADF: not open. EMFILE: no descriptor left.
+ */
 export function dup(fd: number): number {
   return native.dup(checkInt(fd, 'fd'));
 }
@@ -163,22 +165,28 @@ export function dup2(fd: number, fd2: number, inheritable = true): number {
 }
 
 /**
- * Whether programs started from here inherit `fd`. Mirrors `os.get_inheritable`. @throws Error
- * EBADF.
+ * Whether programs started from here inherit `fd`. Mirrors `os.get_inheritable`.
+ *
+ * @throws Error EBADF.
  */
 export function getInheritable(fd: number): boolean {
   return native.getInheritable(checkInt(fd, 'fd'));
 }
 
 /**
- * Decides whether programs started from here inherit `fd`. Mirrors `os.set_inheritable`. @throws
- * Error EBADF.
+ * Decides whether programs started from here inherit `fd`. Mirrors `os.set_inheritable`.
+ *
+ * @throws Error EBADF.
  */
 export function setInheritable(fd: number, inheritable: boolean): void {
   native.setInheritable(checkInt(fd, 'fd'), checkBoolean(inheritable, 'inheritable'));
 }
 
-/** Whether calls on `fd` block (no O_NONBLOCK). Mirrors `os.get_blocking`. @throws Error EBADF. */
+/**
+ * Whether calls on `fd` block (no O_NONBLOCK). Mirrors `os.get_blocking`.
+ *
+ * @throws Error EBADF.
+ */
 export function getBlocking(fd: number): boolean {
   return native.getBlocking(checkInt(fd, 'fd'));
 }
@@ -261,10 +269,10 @@ export function sendFds(
 const MAX_FDS = 4096;
 
 /**
- * Receives at most `bufsize` bytes and at most `maxfds` descriptors from an AF_UNIX socket: `[data,
- * fds, flags]`. No data and no descriptors is the end. The descriptors are close-on-exec and yours
- * to close. If more came than `maxfds`, the rest is closed and the flags have MSG_CTRUNC. Mirrors
- * `socket.recv_fds`, without the address, which these sockets do not have.
+ * Receives at most `bufsize` bytes and at most `maxfds` descriptors from an AF_UNIX socket, and
+ * answers `[data, fds, flags]`. No data and no descriptors is the end. The descriptors are
+ * close-on-exec and yours to close. If more came than `maxfds`, the rest is closed and the flags
+ * have MSG_CTRUNC. Mirrors `socket.recv_fds`, without the address, which these sockets do not have.
  *
  * @throws Error EBADF, ENOTSOCK. EAGAIN: non-blocking (or MSG_DONTWAIT) and nothing there.
  */
@@ -291,8 +299,9 @@ export function recvFds(
 // -------------------------------------------------------------------------------------------------
 // Processes
 //
-// fork() and registerAtFork() belong to this group. They need the process layer, so they are
-// re-exported here from there.
+// What a fork needs is more than a system call: it lives in a module of its own.
+
+export { fork, registerAtFork, type AtForkHooks } from './fork.js';
 
 /** This process's id, from the system. Mirrors `os.getpid`. */
 export function getpid(): number {
@@ -336,19 +345,28 @@ export function waitpid(pid: number, options = 0): [pid: number, status: number]
 }
 
 /**
- * Makes this process the leader of a new session, without a terminal. Mirrors `os.setsid`. @throws
- * Error EPERM.
+ * Makes this process the leader of a new session, without a terminal. Mirrors `os.setsid`.
+ *
+ * @throws Error EPERM: it leads a process group already, as a program started by a shell does.
  */
 export function setsid(): void {
   native.setsid();
 }
 
-/** The session of a process, 0 for this one. Mirrors `os.getsid`. @throws Error ESRCH. */
+/**
+ * The session of a process, 0 for this one. Mirrors `os.getsid`.
+ *
+ * @throws Error ESRCH.
+ */
 export function getsid(pid: number): number {
   return native.getsid(checkInt(pid, 'pid'));
 }
 
-/** The process group of a process, 0 for this one. Mirrors `os.getpgid`. @throws Error ESRCH. */
+/**
+ * The process group of a process, 0 for this one. Mirrors `os.getpgid`.
+ *
+ * @throws Error ESRCH.
+ */
 export function getpgid(pid: number): number {
   return native.getpgid(checkInt(pid, 'pid'));
 }
@@ -391,7 +409,9 @@ function checkCpu(cpu: unknown, name: string): number {
 
 /**
  * The CPUs a process (0: the calling thread) may run on. Linux only. Mirrors
- * `os.sched_getaffinity`. @throws Error ESRCH.
+ * `os.sched_getaffinity`.
+ *
+ * @throws Error ESRCH.
  */
 export function schedGetaffinity(pid: number): Set<number> {
   return new Set(native.schedGetaffinity(checkInt(pid, 'pid')));
@@ -400,17 +420,11 @@ export function schedGetaffinity(pid: number): Set<number> {
 // -------------------------------------------------------------------------------------------------
 // Starting programs
 
-/**
- * File action: open `path` as descriptor `fd` in the new process. `[POSIX_SPAWN_OPEN, fd, path,
- * flags, mode]`
- */
+/** `[POSIX_SPAWN_OPEN, fd, path, flags, mode]`: open `path` as `fd` in the new process. */
 export const POSIX_SPAWN_OPEN = 0;
-/** File action: close `fd` in the new process. `[POSIX_SPAWN_CLOSE, fd]` */
+/** `[POSIX_SPAWN_CLOSE, fd]`: close `fd` in the new process. */
 export const POSIX_SPAWN_CLOSE = 1;
-/**
- * File action: make `fd2` an inheritable copy of `fd` in the new process. `[POSIX_SPAWN_DUP2, fd,
- * fd2]`
- */
+/** `[POSIX_SPAWN_DUP2, fd, fd2]`: make `fd2` an inheritable copy of `fd` in the new process. */
 export const POSIX_SPAWN_DUP2 = 2;
 
 /** What the new process does with its descriptors before it runs the program; Python's tuples. */

@@ -11,6 +11,8 @@ namespace mp {
 void InitPosix(Napi::Env env, Napi::Object exports);
 // native/binding/fork.cc: forking the running process and starting the child on an empty stack.
 void InitFork(Napi::Env env, Napi::Object exports);
+// native/binding/fd_watch.cc: descriptors on the event loop.
+void InitFdWatch(Napi::Env env, Napi::Object exports);
 
 }  // namespace mp
 
@@ -19,6 +21,7 @@ namespace {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mp::InitPosix(env, exports);
   mp::InitFork(env, exports);
+  mp::InitFdWatch(env, exports);
   return exports;
 }
 

@@ -66,12 +66,54 @@ int UvCode(int errnum) {
 #endif
 }
 
+#if !defined(_WIN32)
+
+// Failures of calls that libuv never makes, so that it has no name for them.
+struct Unnamed {
+  int errnum;
+  const char* name;
+  const char* text;
+};
+constexpr Unnamed kUnnamed[] = {
+    {ECHILD, "ECHILD", "no child processes"},
+    {ENOEXEC, "ENOEXEC", "exec format error"},
+    {EDEADLK, "EDEADLK", "resource deadlock avoided"},
+    {EIDRM, "EIDRM", "identifier removed"},
+    {ENOLCK, "ENOLCK", "no locks available"},
+    {EDQUOT, "EDQUOT", "disk quota exceeded"},
+    {EOWNERDEAD, "EOWNERDEAD", "owner died"},
+    {ENOTRECOVERABLE, "ENOTRECOVERABLE", "state not recoverable"},
+};
+
+const Unnamed* FindUnnamed(int uv_code) {
+  for (const Unnamed& entry : kUnnamed) {
+    if (entry.errnum == -uv_code) return &entry;
+  }
+  return nullptr;
+}
+
+#endif
+
+std::string NameOf(int uv_code) {
+#if !defined(_WIN32)
+  if (const Unnamed* entry = FindUnnamed(uv_code)) return entry->name;
+#endif
+  char name[64];
+  return uv_err_name_r(uv_code, name, sizeof name);
+}
+
+std::string TextOf(int uv_code) {
+#if !defined(_WIN32)
+  if (const Unnamed* entry = FindUnnamed(uv_code)) return entry->text;
+#endif
+  char text[256];
+  return uv_strerror_r(uv_code, text, sizeof text);
+}
+
 Napi::Error MakeSystemError(Napi::Env env, int uv_code, const char* syscall,
                             const std::string& text) {
-  char name[64];
-  uv_err_name_r(uv_code, name, sizeof name);
-
-  Napi::Error error = Napi::Error::New(env, std::string(name) + ": " + text);
+  const std::string name = NameOf(uv_code);
+  Napi::Error error = Napi::Error::New(env, name + ": " + text);
   Napi::Object value = error.Value();
   value.Set("errno", Napi::Number::New(env, uv_code));
   value.Set("code", Napi::String::New(env, name));
@@ -84,9 +126,7 @@ Napi::Error MakeSystemError(Napi::Env env, int uv_code, const char* syscall,
 Napi::Error MakeErrnoError(Napi::Env env, int errnum, const char* syscall,
                            const std::string& detail) {
   const int uv_code = UvCode(errnum);
-  char text[256];
-  uv_strerror_r(uv_code, text, sizeof text);
-  std::string message = std::string(text) + ", " + syscall;
+  std::string message = TextOf(uv_code) + ", " + syscall;
   if (!detail.empty()) message += " " + detail;
   return MakeSystemError(env, uv_code, syscall, message);
 }

@@ -9,21 +9,36 @@
 #include <uv.h>
 
 #if !defined(_WIN32)
+#include <fcntl.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #endif
 
+#include "core/at_death.h"
 #include "core/fork.h"
 #include "core/isolate.h"
 #include "core/loop_fork.h"
+#include "core/pidfd.h"
 #include "errors.h"
 
 namespace mp {
 namespace {
+
+// fillRandom(bytes), from the system's source.
+void FillRandom(const Napi::CallbackInfo& info) {
+  auto bytes = info[0].As<Napi::Uint8Array>();
+  const int status = uv_random(nullptr, nullptr, bytes.Data(), bytes.ByteLength(), 0, nullptr);
+  if (status != 0) ThrowErrno(info.Env(), -status, "uv_random");
+}
+
+// makeErrnoError(errno, syscall): for a failure that a child reported.
+Napi::Value MakeError(const Napi::CallbackInfo& info) {
+  const std::string syscall = info[1].As<Napi::String>();
+  return MakeErrnoError(info.Env(), info[0].As<Napi::Number>(), syscall.c_str()).Value();
+}
 
 #if !defined(_WIN32)
 
@@ -44,9 +59,13 @@ uv_loop_t* LoopOf(Napi::Env env) {
 void StartChild(uv_idle_t* idle) {
   auto* start = static_cast<ChildStart*>(idle->data);
   uv_idle_stop(idle);
+  core::AdmitJavaScript();
   core::CancelTerminateExecution();
   Napi::Env env(start->env);
   Napi::HandleScope scope(env);
+  // What our own native frames, unwound, have noted of the termination.
+  napi_value ignored;
+  napi_get_and_clear_last_exception(env, &ignored);
   core::DiscardMicrotasks();
   core::ArmNodeTimer(idle->loop);
   core::FlushForegroundTasks();
@@ -63,6 +82,9 @@ void ScheduleChild(Napi::Env env, Napi::Function boot) {
   uv_idle_init(loop, &start->idle);
   start->idle.data = start;
   uv_idle_start(&start->idle, &StartChild);
+  // node calls its timers' JavaScript again and again until it returns; the lists are empty, so it may.
+  // From a timer the loop comes to our idle handle before anything of the parent's.
+  if (!core::InNodeTimer()) core::RefuseJavaScript();
   // If microtasks are being run right now, the unwinding itself drops the rest of them.
   core::DiscardMicrotasks();
   core::TerminateExecution();
@@ -102,10 +124,15 @@ Napi::Value Fork(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, 0);
 }
 
-void RetireHandles(const Napi::CallbackInfo& info) {
+// retireHandles() → bit n set: the parent's stream on descriptor n (0 to 2) had a handle.
+Napi::Value RetireHandles(const Napi::CallbackInfo& info) {
   uv_loop_t* loop = LoopOf(info.Env());
   core::StopNodeTimer(loop);
-  core::RetireHandles(loop);
+  return Napi::Number::New(info.Env(), core::RetireHandles(loop));
+}
+
+Napi::Value LoopAlive(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), uv_loop_alive(LoopOf(info.Env())) != 0);
 }
 
 void ForgetPoolRequests(const Napi::CallbackInfo& info) {
@@ -127,6 +154,41 @@ void DefaultSignal(const Napi::CallbackInfo& info) {
   signal(info[0].As<Napi::Number>().Int32Value(), SIG_DFL);
 }
 
+// Standard input of a child: nothing to read. The parent's descriptor is not touched.
+void NullStdin(const Napi::CallbackInfo&) {
+  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null < 0) return;
+  if (null == 0) {
+    fcntl(0, F_SETFD, 0);
+    return;
+  }
+  dup2(null, 0);
+  close(null);
+}
+
+void TrackChild(const Napi::CallbackInfo& info) {
+  core::TrackChild(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Boolean>());
+}
+
+void UntrackChild(const Napi::CallbackInfo& info) {
+  core::UntrackChild(info[0].As<Napi::Number>().Int32Value());
+}
+
+void HandleDeathBy(const Napi::CallbackInfo& info) {
+  core::HandleDeathBy(info[0].As<Napi::Number>().Int32Value());
+}
+
+// openPidfd(pid) → a descriptor, or null where the system has none to give.
+Napi::Value OpenPidfd(const Napi::CallbackInfo& info) {
+  const int fd = core::OpenPidfd(info[0].As<Napi::Number>().Int32Value());
+  if (fd == -EMFILE || fd == -ENFILE) {
+    ThrowErrno(info.Env(), -fd, "pidfd_open");
+    return info.Env().Undefined();
+  }
+  if (fd < 0) return info.Env().Null();
+  return Napi::Number::New(info.Env(), fd);
+}
+
 #else
 
 Napi::Value ForkProblem(const Napi::CallbackInfo& info) {
@@ -138,13 +200,21 @@ Napi::Value ForkProblem(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitFork(Napi::Env env, Napi::Object exports) {
+  exports["fillRandom"] = Napi::Function::New(env, FillRandom, "fillRandom");
+  exports["makeErrnoError"] = Napi::Function::New(env, MakeError, "makeErrnoError");
   exports["forkProblem"] = Napi::Function::New(env, ForkProblem, "forkProblem");
 #if !defined(_WIN32)
   exports["fork"] = Napi::Function::New(env, Fork, "fork");
   exports["retireHandles"] = Napi::Function::New(env, RetireHandles, "retireHandles");
   exports["forgetPoolRequests"] = Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
+  exports["loopAlive"] = Napi::Function::New(env, LoopAlive, "loopAlive");
   exports["exitNow"] = Napi::Function::New(env, ExitNow, "exitNow");
   exports["defaultSignal"] = Napi::Function::New(env, DefaultSignal, "defaultSignal");
+  exports["nullStdin"] = Napi::Function::New(env, NullStdin, "nullStdin");
+  exports["trackChild"] = Napi::Function::New(env, TrackChild, "trackChild");
+  exports["untrackChild"] = Napi::Function::New(env, UntrackChild, "untrackChild");
+  exports["handleDeathBy"] = Napi::Function::New(env, HandleDeathBy, "handleDeathBy");
+  exports["openPidfd"] = Napi::Function::New(env, OpenPidfd, "openPidfd");
 #endif
 }
 

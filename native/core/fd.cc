@@ -96,19 +96,13 @@ Result<FdPair> MakeSocketPair(int type, bool cloexec) {
 }
 
 Result<size_t> ReadSome(int fd, void* data, size_t size) {
-  ssize_t got;
-  do {
-    got = read(fd, data, std::min(size, kMaxTransfer));
-  } while (got < 0 && errno == EINTR);
+  const auto got = RetryOnSignal([&] { return read(fd, data, std::min(size, kMaxTransfer)); });
   if (got < 0) return LastError("read");
   return static_cast<size_t>(got);
 }
 
 Result<size_t> WriteSome(int fd, const void* data, size_t size) {
-  ssize_t written;
-  do {
-    written = write(fd, data, std::min(size, kMaxTransfer));
-  } while (written < 0 && errno == EINTR);
+  const auto written = RetryOnSignal([&] { return write(fd, data, std::min(size, kMaxTransfer)); });
   if (written < 0) return LastError("write");
   return static_cast<size_t>(written);
 }
@@ -183,12 +177,11 @@ Result<int> PollFds(PollSlot* slots, size_t count, const Deadline& deadline) {
   std::vector<pollfd> fds(count);
   for (size_t i = 0; i < count; ++i)
     fds[i] = pollfd{slots[i].fd, static_cast<short>(slots[i].events), 0};
-  int ready;
+  int ready = 0;
   do {
-    ready = PollOnce(fds, deadline);
-    // poll() counts in an int of milliseconds, so a very long wait may end before its deadline:
-    // wait on.
-  } while ((ready < 0 && errno == EINTR) || (ready == 0 && !deadline.passed()));
+    ready = RetryOnSignal([&] { return PollOnce(fds, deadline); });
+    // poll() counts in an int of milliseconds, so a very long wait may end before its deadline.
+  } while (ready == 0 && !deadline.passed());
   if (ready < 0) return LastError("poll");
   for (size_t i = 0; i < count; ++i) slots[i].revents = fds[i].revents;
   return ready;

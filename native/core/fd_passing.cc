@@ -33,7 +33,7 @@ UniqueFd Adopt(int fd) {
 void CollectFds(const cmsghdr* header, std::vector<UniqueFd>& fds) {
   const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
   for (size_t i = 0; i < count; ++i) {
-    int fd;
+    int fd = -1;
     std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
     fds.push_back(Adopt(fd));
   }
@@ -71,10 +71,7 @@ Result<size_t> SendFds(int socket, const void* data, size_t size, const std::vec
     std::memcpy(CMSG_DATA(header), fds.data(), fd_bytes);
   }
 
-  ssize_t sent;
-  do {
-    sent = sendmsg(socket, &message, flags | kNoSignal);
-  } while (sent < 0 && errno == EINTR);
+  const auto sent = RetryOnSignal([&] { return sendmsg(socket, &message, flags | kNoSignal); });
   if (sent < 0) return LastError("sendmsg");
   return static_cast<size_t>(sent);
 }
@@ -87,16 +84,15 @@ Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size
   std::vector<char> control(max_fds == 0 ? 0 : CMSG_SPACE(max_fds * sizeof(int)));
   const size_t announced = max_fds == 0 ? 0 : CMSG_LEN(max_fds * sizeof(int));
 
-  msghdr message;
-  ssize_t got;
-  do {
+  msghdr message{};
+  const auto got = RetryOnSignal([&] {
     message = msghdr{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
     message.msg_control = announced == 0 ? nullptr : control.data();
     message.msg_controllen = static_cast<decltype(message.msg_controllen)>(announced);
-    got = recvmsg(socket, &message, flags | kReceiveCloexec);
-  } while (got < 0 && errno == EINTR);
+    return recvmsg(socket, &message, flags | kReceiveCloexec);
+  });
   if (got < 0) return LastError("recvmsg");
   int message_flags = message.msg_flags;
 #if defined(MSG_CMSG_CLOEXEC)

@@ -61,8 +61,8 @@ namespace {
 
 std::string FindProblem() {
   std::string problem = PlatformWorkers::Resolve();
-  if (problem.empty() && !ResolveIsolateCalls()) {
-    problem = "this build of node does not export the V8 calls a fork needs";
+  if (problem.empty() && !(ResolveIsolateCalls() && ResolveLoopCalls())) {
+    problem = "this build of node does not export the calls a fork needs";
   }
   if (problem.empty()) problem = HookMadvise();
   return problem;

@@ -12,6 +12,11 @@ bool ResolveIsolateCalls();
 void TerminateExecution();
 void CancelTerminateExecution();
 
+// From now on every entry into JavaScript is terminated before it does anything: after the unwinding,
+// native code of node may still be in the middle of a batch of the parent's events.
+void RefuseJavaScript();
+void AdmitJavaScript();
+
 // Empties the microtask queue without letting its JavaScript run. Call on an empty JavaScript stack.
 void DiscardMicrotasks();
 

@@ -3,6 +3,14 @@
 #if !defined(_WIN32)
 
 #include <dlfcn.h>
+#include <pthread.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__linux__)
+#include <link.h>
+#endif
 
 namespace mp::core {
 namespace {
@@ -67,8 +75,19 @@ void RetireUdp(uv_loop_t* loop, uv_udp_t* socket) {
   socket->send_queue_count = 0;
 }
 
-void RetireHandle(uv_handle_t* handle, void*) {
+// A terminal's handle works on a descriptor of its own, whichever standard stream it stands for.
+unsigned StandardStreams(const uv_handle_t* handle) {
+  if (handle->type == UV_TTY) return 7;
+  if (handle->type != UV_TCP && handle->type != UV_NAMED_PIPE) return 0;
+  uv_os_fd_t fd;
+  if (uv_fileno(handle, &fd) != 0 || fd > 2) return 0;
+  return 1U << fd;
+}
+
+void RetireHandle(uv_handle_t* handle, void* data) {
   uv_loop_t* loop = handle->loop;
+  if (uv_is_closing(handle)) return;
+  *static_cast<unsigned*>(data) |= StandardStreams(handle);
   switch (handle->type) {
     case UV_TCP:
     case UV_NAMED_PIPE:
@@ -120,11 +139,10 @@ void DropFinishedWork(uv_loop_t* loop) {
   Reset(Link(&loop->wq));
 }
 
-uv_timer_cb NodeTimerCallback() {
-  static const auto callback = reinterpret_cast<uv_timer_cb>(
-      dlsym(RTLD_DEFAULT, "_ZN4node11Environment9RunTimersEP10uv_timer_s"));
-  return callback;
-}
+// Looked up in the parent: a symbol search in the child touches, and so copies in, dozens of pages.
+uv_timer_cb g_node_timer_callback;
+size_t g_node_timer_callback_bytes = 4096;  // its length, where the symbol table tells
+uintptr_t g_stack_base = 0;                 // of the main thread
 
 template <typename F>
 void WithNodeTimer(uv_loop_t* loop, F action) {
@@ -132,7 +150,7 @@ void WithNodeTimer(uv_loop_t* loop, F action) {
       loop,
       [](uv_handle_t* handle, void* data) {
         auto* timer = reinterpret_cast<uv_timer_t*>(handle);
-        if (handle->type != UV_TIMER || timer->timer_cb != NodeTimerCallback()) return;
+        if (handle->type != UV_TIMER || timer->timer_cb != g_node_timer_callback) return;
         if (uv_is_closing(handle)) return;
         (*static_cast<F*>(data))(timer);
       },
@@ -140,6 +158,45 @@ void WithNodeTimer(uv_loop_t* loop, F action) {
 }
 
 }  // namespace
+
+bool ResolveLoopCalls() {
+  g_node_timer_callback = reinterpret_cast<uv_timer_cb>(
+      dlsym(RTLD_DEFAULT, "_ZN4node11Environment9RunTimersEP10uv_timer_s"));
+  if (g_node_timer_callback == nullptr) return false;
+#if defined(__GLIBC__)
+  Dl_info info;
+  ElfW(Sym)* symbol = nullptr;
+  if (dladdr1(reinterpret_cast<void*>(g_node_timer_callback), &info,
+              reinterpret_cast<void**>(&symbol), RTLD_DL_SYMENT) != 0 &&
+      symbol != nullptr && symbol->st_size > 0) {
+    g_node_timer_callback_bytes = symbol->st_size;
+  }
+#endif
+#if defined(__linux__)
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return false;
+  void* lowest;
+  size_t size;
+  pthread_attr_getstack(&attributes, &lowest, &size);
+  pthread_attr_destroy(&attributes);
+  g_stack_base = reinterpret_cast<uintptr_t>(lowest) + size;
+#else
+  g_stack_base = reinterpret_cast<uintptr_t>(pthread_get_stackaddr_np(pthread_self()));
+#endif
+  return true;
+}
+
+// JavaScript frames have no unwinding information, so the stack is searched for a return address into
+// the function. A stale word that looks like one only makes the answer cautious.
+__attribute__((no_sanitize("address"))) bool InNodeTimer() {
+  const auto start = reinterpret_cast<uintptr_t>(g_node_timer_callback);
+  const uintptr_t end = start + g_node_timer_callback_bytes;
+  const auto* word = static_cast<const uintptr_t*>(__builtin_frame_address(0));
+  for (; reinterpret_cast<uintptr_t>(word + 1) <= g_stack_base; word++) {
+    if (*word > start && *word <= end) return true;
+  }
+  return false;
+}
 
 int ReviveLoop(uv_loop_t* loop) {
   DropFinishedWork(loop);
@@ -152,11 +209,13 @@ void ForgetPoolRequests(uv_loop_t* loop) {
   loop->active_reqs.count = count;
 }
 
-void RetireHandles(uv_loop_t* loop) {
-  uv_walk(loop, &RetireHandle, nullptr);
+unsigned RetireHandles(uv_loop_t* loop) {
+  unsigned standard_streams = 0;
+  uv_walk(loop, &RetireHandle, &standard_streams);
   loop->active_reqs.count = 0;
   // Close callbacks the parent had coming. The handles are gone in all but memory.
   loop->closing_handles = nullptr;
+  return standard_streams;
 }
 
 void StopNodeTimer(uv_loop_t* loop) {
@@ -164,8 +223,8 @@ void StopNodeTimer(uv_loop_t* loop) {
 }
 
 void ArmNodeTimer(uv_loop_t* loop) {
-  static uv_timer_cb callback = NodeTimerCallback();
-  WithNodeTimer(loop, [](uv_timer_t* timer) { uv_timer_start(timer, callback, 1, 0); });
+  WithNodeTimer(loop,
+                [](uv_timer_t* timer) { uv_timer_start(timer, g_node_timer_callback, 1, 0); });
 }
 
 }  // namespace mp::core

@@ -14,6 +14,9 @@
 
 namespace mp::core {
 
+// Parent: false when this build of node hides its timer callback.
+bool ResolveLoopCalls();
+
 // Child, first thing: 0, or a libuv error (EMFILE when there is no descriptor left for an epoll set).
 int ReviveLoop(uv_loop_t* loop);
 
@@ -22,11 +25,12 @@ int ReviveLoop(uv_loop_t* loop);
 void ForgetPoolRequests(uv_loop_t* loop);
 
 // multiprocessing semantics: no timer, socket, listener, watcher, request or pending output of the
-// parent acts in the child.
-void RetireHandles(uv_loop_t* loop);
+// parent acts in the child. Answers the descriptors among 0 to 2 that had a handle, as a bit set.
+unsigned RetireHandles(uv_loop_t* loop);
 
 // node keeps one loop timer for all JS timers. Stop it while the JS timer lists are emptied; arm it for
 // one turn afterwards, because node's JS side believes that it is armed for the parent's next expiry.
+bool InNodeTimer();  // whether the calling (main) thread is inside its callback
 void StopNodeTimer(uv_loop_t* loop);
 void ArmNodeTimer(uv_loop_t* loop);
 

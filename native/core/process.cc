@@ -14,11 +14,11 @@
 #include <cstring>
 
 #include "core/fd.h"
+#include "core/pidfd.h"
 
 #if defined(__linux__)
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
@@ -58,18 +58,6 @@ bool StillRunning(const Result<TimedWait>& look) {
   return look.ok() && look.value().outcome == ChildWait::kTimedOut;
 }
 
-// A descriptor that becomes readable when the process ends. Invalid where there is none to be had:
-// an old kernel, a sandbox, no free descriptor.
-UniqueFd OpenPidFd(int pid) {
-#if defined(__linux__) && defined(SYS_pidfd_open)
-  // The kernel makes every pidfd close-on-exec.
-  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-#else
-  (void)pid;
-  return UniqueFd();
-#endif
-}
-
 Result<TimedWait> WaitByNapping(int pid, const Deadline& deadline) {
   Backoff backoff;
   for (;;) {
@@ -83,10 +71,7 @@ Result<TimedWait> WaitByNapping(int pid, const Deadline& deadline) {
 
 Result<WaitResult> WaitPid(int pid, int options) {
   int status = 0;
-  pid_t waited;
-  do {
-    waited = waitpid(pid, &status, options);
-  } while (waited < 0 && errno == EINTR);
+  const pid_t waited = RetryOnSignal([&] { return waitpid(pid, &status, options); });
   if (waited < 0) return LastError("waitpid");
   return WaitResult{static_cast<int>(waited), waited == 0 ? 0 : status};
 }
@@ -95,7 +80,8 @@ Result<TimedWait> WaitForChild(int pid, const Deadline& deadline) {
   if (deadline.never()) return Reap(pid, 0);
   if (deadline.passed()) return Reap(pid, WNOHANG);
 
-  const UniqueFd pidfd = OpenPidFd(pid);
+  // None to be had (an old kernel, a sandbox, no free descriptor) is no failure.
+  const UniqueFd pidfd(OpenPidfd(pid));
   if (!pidfd.valid()) return WaitByNapping(pid, deadline);
   // Looking after the opening, not before: a child seen here cannot have been reaped earlier, so
   // the pidfd is its own and not that of a later process with the same number.
@@ -150,11 +136,10 @@ namespace {
 // The start time in the text of /proc/<pid>/stat. The second field is the program's name in
 // parentheses and may itself hold spaces and parentheses, so counting begins behind the last ')'.
 std::optional<uint64_t> ParseStartTime(const char* stat) {
-  constexpr int kFieldsToSkip =
-      20;  // from state, field 3, up to the start time, field 22: 19 fields and the blank
+  constexpr int kBlanks = 20;  // the first stands before field 3, the last before field 22
   const char* at = std::strrchr(stat, ')');
   if (at == nullptr) return std::nullopt;
-  for (int i = 0; i < kFieldsToSkip; ++i) {
+  for (int i = 0; i < kBlanks; ++i) {
     at = std::strchr(at + 1, ' ');
     if (at == nullptr) return std::nullopt;
   }

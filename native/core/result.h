@@ -21,6 +21,14 @@ struct OsError {
 // errno as it is at this moment, so nothing may come between the failed call and this one.
 inline OsError LastError(const char* syscall) { return OsError{errno, syscall}; }
 
+// Makes a system call again for as long as a signal interrupts it (PEP 475).
+template <typename Call>
+auto RetryOnSignal(Call call) {
+  auto answer = call();
+  while (answer < 0 && errno == EINTR) answer = call();
+  return answer;
+}
+
 template <typename T>
 class [[nodiscard]] Result {
  public:

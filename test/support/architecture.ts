@@ -14,7 +14,17 @@ import ts from 'typescript';
  * `popen` is src/popen/*. Files that only declare types are left out.
  */
 export const LAYERS: readonly (readonly string[])[] = [
-  ['native', 'errors', 'arguments', 'clock', 'cpu', 'posix'],
+  [
+    'native',
+    'errors',
+    'arguments',
+    'clock',
+    'cpu',
+    'node_internals',
+    'fork_child',
+    'fork',
+    'posix',
+  ],
   ['process'],
   ['util'],
   ['reduction', 'resource_tracker'],

@@ -1,0 +1,163 @@
+/**
+ * Contexts: the whole of `multiprocessing`, bound to one start method.
+ *
+ * The counterpart of CPython's `context.py`. The module itself is the default context, whose method can be
+ * set once; `getContext('fork')` answers one whose classes use that method whatever the default is.
+ */
+
+import process from 'node:process';
+import { sleep } from './clock.js';
+import { cpuCount } from './cpu.js';
+import * as errors from './errors.js';
+import { RuntimeError, ValueError } from './errors.js';
+import { forkProblem } from './fork.js';
+import { launch as launchByFork } from './popen/fork.js';
+import {
+  activeChildren,
+  BaseProcess,
+  currentProcess,
+  parentProcess,
+  type Popen,
+} from './process.js';
+
+export type StartMethod = 'fork' | 'spawn' | 'forkserver';
+
+/** The class behind the top level's `Process`: it starts by the method that is the default then. */
+export class Process extends BaseProcess {
+  override _Popen(): Popen {
+    return LAUNCHERS[defaultContext.getStartMethod() as StartMethod](this);
+  }
+}
+
+/** `getContext('fork').Process`. */
+export class ForkProcess extends BaseProcess {
+  static override readonly startMethod = 'fork';
+  override _Popen(): Popen {
+    return launchByFork(this);
+  }
+}
+
+function notYet(method: StartMethod): (child: BaseProcess) => Popen {
+  return () => {
+    throw new RuntimeError(
+      `the start method '${method}' is not available in this version; available: ${quotedList(available())}`,
+    );
+  };
+}
+
+const LAUNCHERS: Record<StartMethod, (child: BaseProcess) => Popen> = {
+  fork: launchByFork,
+  spawn: notYet('spawn'),
+  forkserver: notYet('forkserver'),
+};
+
+const DEFAULT_METHOD: StartMethod = process.platform === 'linux' ? 'fork' : 'spawn';
+
+/** The start methods that work here, the default first. */
+function available(): StartMethod[] {
+  return forkProblem() === null ? ['fork'] : [];
+}
+
+function quotedList(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : names.map((name) => `'${name}'`).join(', ');
+}
+
+/** What every context offers. */
+const shared = {
+  ...errors,
+  currentProcess,
+  parentProcess,
+  activeChildren,
+  cpuCount,
+  sleep,
+  /** The start methods that this platform has. Mirrors `multiprocessing.get_all_start_methods`. */
+  getAllStartMethods(): StartMethod[] {
+    return available();
+  },
+  /** For programs frozen to one executable on Windows; does nothing here. */
+  freezeSupport(): void {},
+};
+
+/** A context bound to one start method, as `getContext` answers it. */
+export type Context = typeof shared & {
+  Process: typeof BaseProcess;
+  getContext(method?: string | null): Context;
+  getStartMethod(allowNone?: boolean): string | null;
+  setStartMethod(method: string | null, force?: boolean): void;
+};
+
+function concrete(method: StartMethod, ProcessClass: typeof BaseProcess): Context {
+  const context: Context = {
+    ...shared,
+    Process: ProcessClass,
+    getContext: (other) => (other === undefined || other === null ? context : getContext(other)),
+    getStartMethod: () => method,
+    setStartMethod() {
+      throw new ValueError('cannot set start method of concrete context');
+    },
+  };
+  return context;
+}
+
+const CONTEXTS: Partial<Record<string, Context>> = { fork: concrete('fork', ForkProcess) };
+
+let actual: Context | StartMethod | null = null;
+
+/**
+ * The context of a start method, or, without an argument, the default one, which is thereby settled.
+ * Mirrors `multiprocessing.get_context`.
+ *
+ * @throws ValueError no such method here; the message names those there are.
+ */
+export function getContext(method?: string | null): Context {
+  if (method === undefined || method === null) {
+    actual ??= CONTEXTS[DEFAULT_METHOD] ?? DEFAULT_METHOD;
+    return typeof actual === 'string' ? defaultContext : actual;
+  }
+  const methods = available();
+  const context = methods.includes(method as StartMethod) ? CONTEXTS[method] : undefined;
+  if (context === undefined) {
+    const reason = method === 'fork' ? forkProblem() : null;
+    throw new ValueError(
+      `cannot find context for '${method}'; available here: ${quotedList(methods)}` +
+        (reason === null ? '' : ` (${reason})`),
+    );
+  }
+  return context;
+}
+
+/**
+ * Settles the start method of the top level, once per program.
+ *
+ * @param method null with `force` makes it open again.
+ * @throws RuntimeError it is settled already and `force` is not given. ValueError no such method here.
+ */
+export function setStartMethod(method: string | null, force = false): void {
+  if (actual !== null && !force) throw new RuntimeError('context has already been set');
+  if (method === null && force) {
+    actual = null;
+    return;
+  }
+  actual = getContext(method);
+}
+
+/**
+ * The start method of the top level. Asking settles it, unless `allowNone` is given: then the answer is
+ * null as long as it is open.
+ */
+export function getStartMethod(allowNone = false): string | null {
+  if (actual === null && allowNone) return null;
+  const context = actual ?? getContext();
+  return typeof context === 'string' || context === defaultContext
+    ? DEFAULT_METHOD
+    : context.getStartMethod();
+}
+
+/** The top level: its start method can be set once. */
+export const defaultContext: Context = {
+  ...shared,
+  Process,
+  getContext,
+  getStartMethod,
+  setStartMethod,
+};

@@ -1,0 +1,229 @@
+/**
+ * The fork of the running process: what happens around the native call, on both sides.
+ *
+ * Two forks are built on one:
+ *
+ * - `fork()` is Python's `os.fork`: both sides go on after the call. Timers and handles are copied.
+ * - `forkProcess()` is what a Process is made of: the parent goes on, the child unwinds to an empty stack and
+ *   starts with an event loop in which nothing of the parent acts. fork_child.ts is its side.
+ *
+ * What cannot be forked (a Worker, a build of node without the needed exports) is refused with a
+ * RuntimeError that names the cause and the remedy. docs/fork.md has the argument for safety.
+ *
+ * When a process dies here: a child that dies before its first line of JavaScript, or does not reach it, is
+ * noticed by `forkProcess`, which reaps it and throws.
+ */
+
+import process from 'node:process';
+import { isMainThread } from 'node:worker_threads';
+import { RuntimeError } from './errors.js';
+import {
+  beginChild,
+  captureHost,
+  continueInChild,
+  endUnwinding,
+  rehearse,
+  type ChildHost,
+} from './fork_child.js';
+import { native } from './native.js';
+
+/** How long V8's background work may take to come to rest before a fork is given up. */
+const REST_TIMEOUT_MS = 20_000;
+/** How long a child may take to its first line of JavaScript before it is killed. */
+const START_TIMEOUT_MS = 60_000;
+
+export interface AtForkHooks {
+  /** In the parent, before the fork; the hooks registered last run first. */
+  before?: (() => void) | undefined;
+  /** In the parent, after the fork, also after a failed one; in the order of registration. */
+  afterInParent?: (() => void) | undefined;
+  /** In the child, before anything else of yours runs there; in the order of registration. */
+  afterInChild?: (() => void) | undefined;
+}
+
+const hooks: AtForkHooks[] = [];
+
+/**
+ * Registers functions to run around every fork of this process (`fork()` and each Process that forks).
+ * Mirrors `os.register_at_fork`. For state that must not be shared: a database connection to drop in the
+ * child, a lock to hold over the fork. The hooks are synchronous; what one throws is written to stderr and
+ * ignored, as Python does.
+ *
+ * @throws TypeError nothing was given to register, or something that is not a function.
+ */
+export function registerAtFork({ before, afterInParent, afterInChild }: AtForkHooks = {}): void {
+  const given = Object.entries({ before, afterInParent, afterInChild }).filter(
+    ([, hook]) => hook !== undefined,
+  );
+  if (given.length === 0) throw new TypeError('At least one argument is required.');
+  for (const [name, hook] of given) {
+    if (typeof hook !== 'function') throw new TypeError(`'${name}' must be a function`);
+  }
+  hooks.push({ before, afterInParent, afterInChild });
+}
+
+function runHooks(which: keyof AtForkHooks): void {
+  const order = which === 'before' ? hooks.toReversed() : hooks;
+  for (const { [which]: hook } of order) {
+    try {
+      hook?.();
+    } catch (error) {
+      const text = error instanceof Error ? error.stack : String(error);
+      process.stderr.write(`Exception ignored in registerAtFork ${which} hook: ${text}\n`);
+    }
+  }
+}
+
+let refusal: string | null | undefined;
+
+/** Why this process cannot be forked, with the remedy; null when it can. */
+export function forkProblem(): string | null {
+  if (refusal === undefined) {
+    const problem = native.forkProblem();
+    refusal =
+      problem === null
+        ? null
+        : `this process cannot be forked: ${problem}. Use the start method 'spawn', or an official build ` +
+          'of Node, or run node with --single-threaded --v8-pool-size=1';
+  }
+  if (refusal !== null) return refusal;
+  if (!isMainThread) {
+    return (
+      'a Worker (worker_threads) cannot be forked: its thread would be the only one in the child, without ' +
+      "node's main thread. Fork from the main thread, or post a message there"
+    );
+  }
+  return null;
+}
+
+let prepared: ChildHost | undefined;
+
+/** What the first fork needs once: it costs milliseconds, and a program that never forks pays nothing. */
+function prepare(): ChildHost {
+  const problem = forkProblem();
+  if (problem !== null) throw new RuntimeError(problem);
+  if (prepared === undefined) {
+    try {
+      prepared = captureHost();
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new RuntimeError(
+        `this process cannot be forked: node hides what a fork needs (${reason}). Run it without ` +
+          "--permission and with an inspector-enabled build of node, or use the start method 'spawn'",
+        { cause },
+      );
+    }
+    rehearse(prepared);
+  }
+  prepared.refresh();
+  return prepared;
+}
+
+/**
+ * Forks this process as `os.fork` does: answers the child's pid in the parent and 0 in the child, and both
+ * go on after the call, on the same stack, with copies of everything, timers and handles included. Requests
+ * that were under way in the thread pool (fs, dns, crypto) complete in the parent only; in the child their
+ * callbacks never come.
+ *
+ * For most purposes a Process is the better tool: it gives the child an event loop of its own.
+ *
+ * @throws RuntimeError this process cannot be forked. Error EAGAIN, ENOMEM: no room for a process.
+ */
+export function fork(): number {
+  const host = prepare();
+  runHooks('before');
+  let pid: number | undefined;
+  try {
+    pid = native.fork(false, REST_TIMEOUT_MS, (errnum) => {
+      continueInChild(host, errnum);
+    });
+  } finally {
+    if (pid !== 0) runHooks('afterInParent');
+  }
+  if (pid === 0) runHooks('afterInChild');
+  return pid as number;
+}
+
+/**
+ * Forks a child that runs `main` on an empty stack. Answers its pid once the child has reached JavaScript.
+ *
+ * @throws RuntimeError this process cannot be forked, or the child did not start. Error EAGAIN, ENOMEM, EMFILE.
+ */
+export function forkProcess(main: () => void): number {
+  const host = prepare();
+  const [statusRead, statusWrite] = native.pipe(true);
+  let pid: number | undefined;
+  let inChild = false;
+  try {
+    runHooks('before');
+    try {
+      pid = native.fork(
+        true,
+        REST_TIMEOUT_MS,
+        (errnum, syscall) => {
+          inChild = true;
+          native.close(statusRead);
+          beginChild(host, errnum, syscall, statusWrite);
+          runHooks('afterInChild');
+        },
+        () => {
+          endUnwinding();
+          native.write(statusWrite, STARTED);
+          native.close(statusWrite);
+          main();
+        },
+      );
+    } finally {
+      if (!inChild) runHooks('afterInParent');
+    }
+    // In the child the call has asked V8 to unwind the stack: a loop's next turn obeys.
+    while (inChild);
+  } catch (error) {
+    native.close(statusRead);
+    native.close(statusWrite);
+    throw error;
+  }
+  native.close(statusWrite);
+  awaitStart(pid as number, statusRead);
+  return pid as number;
+}
+
+/** What the child writes when it runs. Made before the fork, so that writing it needs nothing. */
+const STARTED = Buffer.from([1]);
+const STATUS_BYTES = 256;
+
+function awaitStart(pid: number, statusRead: number): void {
+  const answer = Buffer.alloc(STATUS_BYTES);
+  const slot = new Int32Array([statusRead, 1 /* POLLIN */, 0]);
+  let got = 0;
+  let late = false;
+  try {
+    if (native.poll(slot, START_TIMEOUT_MS) === 0) {
+      late = true;
+      native.kill(pid, 9);
+    } else {
+      got = native.read(statusRead, answer, STATUS_BYTES);
+    }
+  } finally {
+    native.close(statusRead);
+  }
+  if (got === 1 && answer[0] === STARTED[0]) return;
+  const status = native.waitPidTimeout(pid, -1);
+  if (late) {
+    throw new RuntimeError(
+      `the child did not reach its first line of JavaScript within ${START_TIMEOUT_MS / 1000} s and was ` +
+        'killed. Fork before native libraries with threads of their own are in use, or use spawn',
+    );
+  }
+  if (got > 1) throw childFailure(answer.toString('utf8', 0, got));
+  throw new RuntimeError(
+    `the child died before its first line of JavaScript (wait status ${status}). Fork before native ` +
+      'libraries with threads of their own are in use, or use spawn',
+  );
+}
+
+/** An error of the system in the child, as the error it would have been here: "24 uv_loop_fork". */
+function childFailure(report: string): Error {
+  const [errnum, syscall] = report.split(' ');
+  return native.makeErrnoError(Number(errnum), syscall ?? 'fork');
+}

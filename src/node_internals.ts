@@ -1,0 +1,180 @@
+/**
+ * What a fork needs from inside node and cannot have from its public API: the lists that hold the
+ * parent's timers, immediates and ticks, and the module loader.
+ *
+ * They are variables of node's own modules. An inspector session connected to this very isolate shows the
+ * scope of a public function of such a module, and with it the variables. Nothing is paused, no flag is
+ * needed, no port is opened, and the session is closed again at once. The names are the same on Node 20 to
+ * 26; one that is missing makes `fork` refuse, by name, before anything happens.
+ *
+ * Only fork.ts and fork_child.ts may import this file. It is used at the first fork, not when the package
+ * is loaded: it costs some milliseconds.
+ */
+
+import inspector from 'node:inspector';
+import nodeModule from 'node:module';
+import process from 'node:process';
+
+/** node's doubly linked timers queue and heap, as far as emptying them needs. */
+export interface NodeInternals {
+  /** node's own `require`, for its internal modules. */
+  require: (id: string) => Record<string, unknown>;
+  timerListMap: Record<string, unknown>;
+  timerListQueue: { peek(): unknown; shift(): unknown };
+  immediateQueue: { head: unknown; tail: unknown };
+  /** count, reference count, has-outstanding */
+  immediateInfo: Uint32Array;
+  timersBinding: { toggleImmediateRef(ref: boolean): void };
+  tickQueue: { isEmpty(): boolean; shift(): unknown };
+  /** has-tick-scheduled, has-rejection-to-warn */
+  tickInfo: Uint8Array | Int32Array;
+  /**
+   * Rejections that node has seen and not yet judged: a fork between `Promise.reject()` and its `catch` must
+   * not end the child.
+   */
+  pendingUnhandledRejections: Map<unknown, unknown>;
+  clearAsyncIdStack: () => void;
+}
+
+type Variables = Record<string, unknown>;
+
+/** For each function, the values of the named variables of the module that made it. */
+type Wanted = { of: unknown; names: Record<string, string> };
+
+class ScopeReader {
+  readonly #session = new inspector.Session();
+  readonly #key = `node-multiprocessing:${process.pid}:${performance.now()}`;
+  readonly #exchange: { input: unknown; output: unknown } = { input: undefined, output: undefined };
+  readonly #global = globalThis as unknown as Variables;
+  #root = '';
+
+  open(): void {
+    this.#session.connect();
+    this.#global[this.#key] = this.#exchange;
+    const expression = `globalThis[${JSON.stringify(this.#key)}]`;
+    this.#root = this.#objectId(this.#post('Runtime.evaluate', { expression }).result);
+  }
+
+  close(): void {
+    delete this.#global[this.#key];
+    this.#session.disconnect();
+  }
+
+  /** The variables that `fn` closes over: its innermost scope, with the ids of their values. */
+  variables(fn: unknown): Map<string, string> {
+    this.#exchange.input = fn;
+    const handle = this.#post('Runtime.callFunctionOn', {
+      objectId: this.#root,
+      functionDeclaration: 'function () { return this.input; }',
+    });
+    const { internalProperties } = this.#properties(this.#objectId(handle.result));
+    const scopes = internalProperties?.find(({ name }) => name === '[[Scopes]]');
+    const [innermost] = this.#properties(this.#objectId(scopes?.value)).result;
+    const found = new Map<string, string>();
+    for (const { name, value } of this.#properties(this.#objectId(innermost?.value)).result) {
+      if (value?.objectId !== undefined) found.set(name, value.objectId);
+    }
+    return found;
+  }
+
+  /** The value itself, for an id. */
+  value(objectId: string): unknown {
+    this.#post('Runtime.callFunctionOn', {
+      objectId: this.#root,
+      functionDeclaration: 'function (value) { this.output = value; }',
+      arguments: [{ objectId }],
+    });
+    return this.#exchange.output;
+  }
+
+  #properties(objectId: string): inspector.Runtime.GetPropertiesReturnType {
+    return this.#post('Runtime.getProperties', { objectId, ownProperties: true });
+  }
+
+  #objectId(remote: inspector.Runtime.RemoteObject | undefined): string {
+    if (remote?.objectId === undefined) throw new Error('the inspector did not show a scope');
+    return remote.objectId;
+  }
+
+  /** A session on the own isolate answers before `post` returns. */
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  #post(method: string, parameters: object): any {
+    let failure: unknown;
+    let answer: unknown;
+    this.#session.post(method, parameters, (error, result) => {
+      failure = error;
+      answer = result;
+    });
+    if (failure) throw new Error(`${method}: ${JSON.stringify(failure)}`);
+    return answer;
+  }
+}
+
+function read(wanted: readonly Wanted[], optional = false): Variables {
+  const found: Variables = {};
+  const reader = new ScopeReader();
+  reader.open();
+  try {
+    for (const { of, names } of wanted) {
+      const variables = reader.variables(of);
+      for (const [name, as] of Object.entries(names)) {
+        const id = variables.get(name);
+        if (id !== undefined) found[as] = reader.value(id);
+        else if (!optional) throw new Error(`node's variable '${name}' was not found`);
+      }
+    }
+  } finally {
+    reader.close();
+  }
+  return found;
+}
+
+let internals: NodeInternals | undefined;
+
+/** @throws Error when this build of node hides them (no inspector, `--permission`, other names). */
+export function nodeInternals(): NodeInternals {
+  if (internals !== undefined) return internals;
+  const found = read([
+    {
+      of: clearTimeout,
+      names: {
+        require: 'require',
+        timerListMap: 'timerListMap',
+        timerListQueue: 'timerListQueue',
+        immediateQueue: 'immediateQueue',
+        immediateInfo: 'immediateInfo',
+        binding: 'timersBinding',
+      },
+    },
+    { of: process.nextTick, names: { queue: 'tickQueue', tickInfo: 'tickInfo' } },
+    { of: fatalException(), names: { clearAsyncIdStack: 'clearAsyncIdStack' } },
+  ]) as unknown as NodeInternals;
+  const { processPromiseRejections } = found.require('internal/process/promises');
+  const names = { pendingUnhandledRejections: 'pendingUnhandledRejections' };
+  internals = { ...found, ...read([{ of: processPromiseRejections, names }]) };
+  return internals;
+}
+
+/** node's handler of uncaught errors, which C++ looks up on `process` each time. */
+export function fatalException(): (error: unknown, fromPromise: boolean) => boolean {
+  return (process as unknown as { _fatalException: never })._fatalException;
+}
+
+/** The buffers that node fills with random bytes ahead of `randomUUID` and `randomInt`. */
+export function randomCaches(crypto: { randomUUID: unknown; randomInt: unknown }): Uint8Array[] {
+  const { uuid, uuidPlain, int } = read(
+    [
+      { of: crypto.randomUUID, names: { uuidData: 'uuid', uuidNotBuffered: 'uuidPlain' } },
+      { of: crypto.randomInt, names: { randomCache: 'int' } },
+    ],
+    true,
+  );
+  return [uuid, uuidPlain, int].filter((cache) => cache instanceof Uint8Array);
+}
+
+/** node's getter of the loader behind `import()`. */
+export function moduleLoaderGetter(): (() => { setCustomizations?(none: undefined): void }) | undefined {
+  const names = { getOrInitializeCascadedLoader: 'getter' };
+  const { getter } = read([{ of: nodeModule.register, names }], true);
+  return getter as ReturnType<typeof moduleLoaderGetter>;
+}

@@ -1,0 +1,538 @@
+/**
+ * `Process`, and who is who: the current process, its parent, its children.
+ *
+ * The counterpart of CPython's `multiprocessing/process.py`, with its rules, messages and representation.
+ * How a child comes to be is not decided here: a context gives each class its launcher, an implementation of
+ * `Popen` below src/popen.
+ *
+ * When a process dies: its parent learns the exit code at the next `join`, `exitcode` or `isAlive`, which
+ * ask the system and need no turn of the event loop. A child that somebody else has reaped counts as ended
+ * with 255.
+ */
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { constants } from 'node:os';
+import process from 'node:process';
+import { inspect } from 'node:util';
+import { abortable, timeoutMs } from './clock.js';
+import { AssertionError, ValueError } from './errors.js';
+import { dieOf, onChildExit, onUncaught } from './fork_child.js';
+import { native } from './native.js';
+
+/** A started child, as the launchers of src/popen make it. */
+export interface Popen {
+  readonly pid: number;
+  /** A descriptor that is readable once the child has ended. */
+  readonly sentinel: number;
+  /** The exit code, -N for signal N, null while it runs. Reaps. */
+  poll(): number | null;
+  /** Waits for at most `milliseconds`, -1 for ever. */
+  wait(milliseconds: number): number | null;
+  /** Calls back on the event loop once the child has ended; answers how to give up. */
+  onEnd(callback: () => void): () => void;
+  signal(signal: number): void;
+  close(): void;
+}
+
+/** What a target may be: a function, a class, or, for Python's `__call__`, an object with `call()`. */
+export type Target =
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  ((...args: any[]) => unknown) | (new (...args: any[]) => unknown) | { call(...args: any[]): unknown };
+
+export interface ProcessOptions {
+  /** Reserved by Python: must be undefined or null. */
+  group?: null | undefined;
+  /** What the child runs. May be asynchronous. */
+  target?: Target | null | undefined;
+  /** By default the class's name and the process's place among its siblings: `Process-1`, `Process-1:2`. */
+  name?: string | null | undefined;
+  /** The target's arguments. */
+  args?: Iterable<unknown> | undefined;
+  /** Passed to the target as one more, last argument when it has a key. */
+  kwargs?: Record<string, unknown> | undefined;
+  /** A daemon is terminated when its parent ends. By default as the current process is. */
+  daemon?: boolean | null | undefined;
+}
+
+export interface AsyncOptions {
+  /** Gives the wait up: the promise rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+interface Config {
+  authkey: Buffer;
+  daemon?: boolean;
+}
+
+const OPTIONS: readonly string[] = ['group', 'target', 'name', 'args', 'kwargs', 'daemon'];
+
+function assert(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new AssertionError(message);
+}
+
+/** Python's repr of a string, as far as names need it. */
+function quoted(text: string): string {
+  return text.includes("'") && !text.includes('"') ? `"${text}"` : `'${text.replaceAll("'", "\\'")}'`;
+}
+
+const SIGNAL_NAMES = new Map(
+  Object.entries(constants.signals)
+    .toReversed()
+    .map(([name, signal]) => [-signal, `-${name}`]),
+);
+
+/** The base of every Process class. A subclass overrides `run()`, and calls `super()` first. */
+export class BaseProcess {
+  /** The start method a class is bound to; null: the default context's at `start()`. */
+  static readonly startMethod: string | null = null;
+
+  /** @internal */ _identity: readonly number[];
+  /** @internal */ _config: Config;
+  /** @internal */ _parentPid: number | null;
+  /** @internal */ _parentName: string | null;
+  /** @internal */ _popen: Popen | null = null;
+  /** @internal */ _closed = false;
+  /** @internal */ _target: Target | null | undefined;
+  /** @internal */ _args: unknown[];
+  /** @internal */ _kwargs: Record<string, unknown>;
+  /** @internal */ _name: string;
+
+  /**
+   * @throws AssertionError `group` is given. TypeError an option that does not exist, `args` that are not
+   *   iterable, `kwargs` that are no object.
+   */
+  constructor(options: ProcessOptions = {}) {
+    if (typeof options !== 'object' || options === null) {
+      throw new TypeError('Process takes one options object: new Process({ target, args, … })');
+    }
+    for (const key of Object.keys(options)) {
+      if (!OPTIONS.includes(key)) {
+        throw new TypeError(`Process() got an unexpected option '${key}'`);
+      }
+    }
+    const { group, target, name, args = [], kwargs = {}, daemon } = options;
+    assert(group === undefined || group === null, 'group argument must be None for now');
+    if (typeof (args as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function') {
+      throw new TypeError("'args' must be iterable");
+    }
+    if (typeof kwargs !== 'object' || kwargs === null) throw new TypeError("'kwargs' must be an object");
+
+    const parent = current();
+    this._identity = [...parent._identity, ++state.counter];
+    this._config = { ...parent._config };
+    this._parentPid = native.getpid();
+    this._parentName = parent._name;
+    this._target = target;
+    this._args = [...args];
+    this._kwargs = { ...kwargs };
+    this._name = name || `${this.constructor.name}-${this._identity.join(':')}`;
+    if (daemon !== undefined && daemon !== null) this.daemon = daemon;
+  }
+
+  /** @internal The launcher; a context's classes override it. */
+  _Popen(): Popen {
+    throw new Error('a Process class comes from a context');
+  }
+
+  /**
+   * What the child does: by default it calls the target. Override it in a subclass; it may be async. The
+   * child lives until what it returns has settled and its event loop is empty.
+   */
+  run(): unknown {
+    const target = this._target;
+    if (target === undefined || target === null) return undefined;
+    const args = Object.keys(this._kwargs).length > 0 ? [...this._args, this._kwargs] : this._args;
+    if (typeof target !== 'function') return target.call(...args);
+    if (isClass(target)) return new target(...args);
+    return (target as (...args: unknown[]) => unknown)(...args);
+  }
+
+  /**
+   * Starts the child.
+   *
+   * @throws AssertionError started before, created by another process, or a daemon's child. ValueError
+   *   closed. Error EAGAIN, ENOMEM, EMFILE: no room for a process. RuntimeError the process cannot be forked.
+   */
+  start(): void {
+    this.#checkClosed();
+    assert(this._popen === null, 'cannot start a process twice');
+    assert(
+      this._parentPid === native.getpid(),
+      'can only start a process object created by current process',
+    );
+    assert(!current()._config.daemon, 'daemonic processes are not allowed to have children');
+    reapEnded();
+    this._popen = this._Popen();
+    // As Python: the child has them, and the target may refer to this very object.
+    this._target = undefined;
+    this._args = [];
+    this._kwargs = {};
+    state.children.add(this);
+  }
+
+  /** Sends SIGTERM. Mirrors `Process.terminate`. */
+  terminate(): void {
+    this.#signal(constants.signals.SIGTERM, 'terminate');
+  }
+
+  /** Sends SIGKILL. Mirrors `Process.kill`. */
+  kill(): void {
+    this.#signal(constants.signals.SIGKILL, 'kill');
+  }
+
+  /** Sends SIGINT. Mirrors `Process.interrupt` of Python 3.14. */
+  interrupt(): void {
+    this.#signal(constants.signals.SIGINT, 'interrupt');
+  }
+
+  #signal(signal: number, verb: string): void {
+    this.#checkClosed();
+    assert(this._popen !== null, `can only ${verb} a started process`);
+    this._popen.signal(signal);
+  }
+
+  /**
+   * Blocks until the child has ended, or until the time is up; `exitcode` tells which.
+   *
+   * @param timeout in seconds; undefined and null wait for ever, 0 or less does not wait.
+   * @throws AssertionError not started, or not a child of this process. ValueError closed.
+   */
+  join(timeout?: number | null): void {
+    if (this.#joinable().wait(timeoutMs(timeout)) !== null) state.children.delete(this);
+  }
+
+  /** As `join`, without blocking the event loop. */
+  async joinAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<void> {
+    const popen = this.#joinable();
+    const milliseconds = timeoutMs(timeout);
+    if (popen.poll() === null && milliseconds !== 0) {
+      await abortable(milliseconds, signal, (done) => popen.onEnd(done));
+    } else {
+      signal?.throwIfAborted();
+    }
+    if (popen.poll() !== null) state.children.delete(this);
+  }
+
+  #joinable(): Popen {
+    this.#checkClosed();
+    assert(this._parentPid === native.getpid(), 'can only join a child process');
+    assert(this._popen !== null, 'can only join a started process');
+    return this._popen;
+  }
+
+  /** Whether the child runs. @throws AssertionError not a child of this process. ValueError closed. */
+  isAlive(): boolean {
+    this.#checkClosed();
+    if (this === current()) return true;
+    assert(this._parentPid === native.getpid(), 'can only test a child process');
+    if (this._popen === null) return false;
+    if (this._popen.poll() === null) return true;
+    state.children.delete(this);
+    return false;
+  }
+
+  /**
+   * Releases what the object holds. Afterwards every use is a ValueError.
+   *
+   * @throws ValueError the child still runs.
+   */
+  close(): void {
+    if (this._popen !== null) {
+      if (this._popen.poll() === null) {
+        throw new ValueError(
+          'Cannot close a process while it is still running. You should first call join() or terminate().',
+        );
+      }
+      this._popen.close();
+      this._popen = null;
+      state.children.delete(this);
+    }
+    this._closed = true;
+  }
+
+  /** Joins the child, if it was started, and closes the object. */
+  [Symbol.dispose](): void {
+    if (this._closed) return;
+    if (this._popen !== null) this.join();
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this._closed) return;
+    if (this._popen !== null) await this.joinAsync();
+    this.close();
+  }
+
+  get name(): string {
+    return this._name;
+  }
+
+  set name(name: string) {
+    assert(typeof name === 'string', 'name must be a string');
+    this._name = name;
+  }
+
+  /** Whether the child ends with its parent. Settable before `start()`. */
+  get daemon(): boolean {
+    return this._config.daemon ?? false;
+  }
+
+  set daemon(daemonic: boolean) {
+    assert(this._popen === null, 'process has already started');
+    this._config.daemon = Boolean(daemonic);
+  }
+
+  /** The key that connections of this process authenticate with: 32 random bytes, inherited. */
+  get authkey(): Buffer {
+    return this._config.authkey;
+  }
+
+  set authkey(key: Uint8Array) {
+    if (!(key instanceof Uint8Array)) throw new TypeError("'authkey' must be a Uint8Array");
+    this._config.authkey = Buffer.from(key);
+  }
+
+  /** The exit code, -N when signal N killed it, null before the start and while it runs. */
+  get exitcode(): number | null {
+    this.#checkClosed();
+    return this._popen?.poll() ?? null;
+  }
+
+  /** The process id; null before the start. */
+  get pid(): number | null {
+    this.#checkClosed();
+    return this === current() ? native.getpid() : (this._popen?.pid ?? null);
+  }
+
+  /** The same as `pid`. */
+  get ident(): number | null {
+    return this.pid;
+  }
+
+  /** A descriptor that becomes readable when the child ends. @throws ValueError not started. */
+  get sentinel(): number {
+    this.#checkClosed();
+    if (this._popen === null) throw new ValueError('process not started');
+    return this._popen.sentinel;
+  }
+
+  #checkClosed(): void {
+    if (this._closed) throw new ValueError('process object is closed');
+  }
+
+  /** Python's representation: `<Process name='Process-1' pid=7 parent=6 started>`. */
+  toString(): string {
+    let exitcode: number | null = null;
+    let status: string;
+    if (this === current()) status = 'started';
+    else if (this._closed) status = 'closed';
+    else if (this._parentPid !== native.getpid()) status = 'unknown';
+    else if (this._popen === null) status = 'initial';
+    else {
+      exitcode = this._popen.poll();
+      status = exitcode === null ? 'started' : 'stopped';
+    }
+    const info = [this.constructor.name, `name=${quoted(this._name)}`];
+    if (this._popen !== null) info.push(`pid=${this._popen.pid}`);
+    info.push(`parent=${this._parentPid ?? 'None'}`, status);
+    if (exitcode !== null) info.push(`exitcode=${SIGNAL_NAMES.get(exitcode) ?? exitcode}`);
+    if (this.daemon) info.push('daemon');
+    return `<${info.join(' ')}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+function isClass(target: object): target is new (...args: unknown[]) => unknown {
+  return /^class\b/.test(Function.prototype.toString.call(target));
+}
+
+/** The process that was started by hand: the root of the tree. */
+class _MainProcess extends BaseProcess {
+  override close(): void {
+    // As in Python: the main process cannot be closed.
+  }
+}
+
+/** What a child knows of its parent. */
+class _ParentProcess extends BaseProcess {
+  readonly #pid: number;
+  #pidfd: number | null | undefined;
+
+  constructor(name: string, pid: number) {
+    super();
+    resetIdentity(this, [], name);
+    this.#pid = pid;
+  }
+
+  override get pid(): number {
+    return this.#pid;
+  }
+
+  override get ident(): number {
+    return this.#pid;
+  }
+
+  /** The parent is our parent for as long as it lives; afterwards the system gives us another. */
+  override isAlive(): boolean {
+    return process.ppid === this.#pid;
+  }
+
+  override join(timeout?: number | null): void {
+    const milliseconds = timeoutMs(timeout);
+    const pidfd = this.#watch();
+    if (pidfd !== null) {
+      if (this.isAlive()) native.poll(new Int32Array([pidfd, 1 /* POLLIN */, 0]), milliseconds);
+      return;
+    }
+    const deadline = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    while (this.isAlive() && performance.now() < deadline) native.sleepMs(5);
+  }
+
+  override async joinAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<void> {
+    const pidfd = this.#watch();
+    await abortable(timeoutMs(timeout), signal, (done) => {
+      if (pidfd !== null && this.isAlive()) {
+        const watch = native.watchReadable(pidfd, done);
+        return () => watch.stop();
+      }
+      const timer = setInterval(() => {
+        if (!this.isAlive()) done();
+      }, 5);
+      return () => clearInterval(timer);
+    });
+  }
+
+  override get sentinel(): number {
+    const pidfd = this.#watch();
+    if (pidfd === null) throw new ValueError('the parent has ended');
+    return pidfd;
+  }
+
+  /** Opened when first needed; our parent's pid cannot be another's while it is our parent. */
+  #watch(): number | null {
+    this.#pidfd ??= this.isAlive() ? native.openPidfd(this.#pid) : null;
+    return this.#pidfd;
+  }
+}
+
+function resetIdentity(who: BaseProcess, identity: readonly number[], name: string): void {
+  who._identity = identity;
+  who._name = name;
+  who._parentPid = null;
+  who._parentName = null;
+}
+
+/** What belongs to the process that runs, and starts anew in each child. */
+interface State {
+  current: BaseProcess | undefined;
+  parent: BaseProcess | null;
+  children: Set<BaseProcess>;
+  counter: number;
+}
+
+const state: State = { current: undefined, parent: null, children: new Set(), counter: 0 };
+
+function current(): BaseProcess {
+  if (state.current === undefined) {
+    // Object.create: the constructor of a process asks who the current one is.
+    const main = Object.create(_MainProcess.prototype) as _MainProcess;
+    Object.assign(main, { _popen: null, _closed: false, _args: [], _kwargs: {} });
+    main._config = { authkey: randomKey() };
+    resetIdentity(main, [], 'MainProcess');
+    state.current = main;
+  }
+  return state.current;
+}
+
+function randomKey(): Buffer {
+  const key = Buffer.alloc(32);
+  native.fillRandom(key);
+  return key;
+}
+
+/** The object of the running process. Mirrors `multiprocessing.current_process`. */
+export function currentProcess(): BaseProcess {
+  return current();
+}
+
+/** The object of the parent; null in the main process. Mirrors `multiprocessing.parent_process`. */
+export function parentProcess(): BaseProcess | null {
+  return state.parent;
+}
+
+/** The children that run. Ended ones are reaped on the way. Mirrors `multiprocessing.active_children`. */
+export function activeChildren(): BaseProcess[] {
+  reapEnded();
+  return [...state.children];
+}
+
+function reapEnded(): void {
+  for (const child of state.children) {
+    if (child._popen === null || child._popen.poll() !== null) state.children.delete(child);
+  }
+}
+
+/**
+ * The whole life of a child, called on an empty stack by the launchers of src/popen.
+ *
+ * @param atEnd run before the process ends, whichever way.
+ * @internal
+ */
+export function bootstrap(self: BaseProcess, atEnd: () => void): void {
+  // As CPython: numbered anew, nobody's children, and the creator is the parent.
+  Object.assign(state, { current: self, children: new Set(), counter: 0 });
+  state.parent = new _ParentProcess(self._parentName ?? 'MainProcess', self._parentPid ?? 0);
+  state.counter = 0;
+
+  let settled = false;
+  onUncaught((error) => {
+    writeError(`Process ${self._name}:\n${describe(error)}\n`);
+  });
+  onChildExit((code, natural) => {
+    if (natural && !settled && process.exitCode === undefined) {
+      writeError(
+        `Process ${self._name}: its target is still pending, but nothing is left that could settle it\n`,
+      );
+      code = UNSETTLED;
+    }
+    atEnd();
+    return code;
+  });
+  let result: unknown;
+  try {
+    result = self.run();
+  } catch (error) {
+    dieOf(error);
+  }
+  if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function') {
+    (result as PromiseLike<unknown>).then(() => {
+      settled = true;
+    }, dieOf);
+  } else {
+    settled = true;
+  }
+}
+
+/** node's exit code for a program whose top-level await cannot settle. */
+const UNSETTLED = 13;
+
+function writeError(text: string): void {
+  try {
+    native.writeAllSync(2, Buffer.from(text));
+  } catch {
+    // Nobody reads stderr; the exit code tells.
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? inspect(error) : `Uncaught ${inspect(error)}`;
+}
+
+/** Runs `action` in the asynchronous context of now, whenever that is: AsyncLocalStorage goes along. */
+export function inThisContext(action: () => void): () => void {
+  const run = AsyncLocalStorage.snapshot() as (action: () => void) => void;
+  return () => run(action);
+}
