@@ -14,6 +14,7 @@
  * noticed by `forkProcess`, which reaps it and throws.
  */
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import process from 'node:process';
 import { isMainThread } from 'node:worker_threads';
 import { RuntimeError } from './errors.js';
@@ -21,8 +22,10 @@ import {
   beginChild,
   captureHost,
   continueInChild,
+  duringRehearsal,
   endUnwinding,
-  rehearse,
+  endIdleChild,
+  rehearsalHost,
   type ChildHost,
 } from './fork_child.js';
 import { native } from './native.js';
@@ -62,8 +65,9 @@ export function registerAtFork({ before, afterInParent, afterInChild }: AtForkHo
   hooks.push({ before, afterInParent, afterInChild });
 }
 
-function runHooks(which: keyof AtForkHooks): void {
-  const order = which === 'before' ? hooks.toReversed() : hooks;
+function runHooks(which: keyof AtForkHooks, registered: readonly AtForkHooks[]): void {
+  if (registered.length === 0) return;
+  const order = which === 'before' ? registered.toReversed() : registered;
   for (const { [which]: hook } of order) {
     try {
       hook?.();
@@ -131,53 +135,108 @@ function prepare(): ChildHost {
  */
 export function fork(): number {
   const host = prepare();
-  runHooks('before');
+  runHooks('before', hooks);
   let pid: number | undefined;
   try {
     pid = native.fork(false, REST_TIMEOUT_MS, (errnum) => {
       continueInChild(host, errnum);
     });
   } finally {
-    if (pid !== 0) runHooks('afterInParent');
+    if (pid !== 0) runHooks('afterInParent', hooks);
   }
-  if (pid === 0) runHooks('afterInChild');
+  if (pid === 0) runHooks('afterInChild', hooks);
   return pid as number;
 }
 
+/** A child in the making. Its functions are compiled and run once before the first fork: see `rehearse`. */
+interface Job<T> {
+  readonly host: ChildHost;
+  readonly hooks: readonly AtForkHooks[];
+  readonly main: (argument: T) => void;
+  readonly argument: T;
+  /** Runs it in the asynchronous context of the fork: AsyncLocalStorage goes along. */
+  readonly inContext: (main: (argument: T) => void, argument: T) => void;
+  readonly statusRead: number;
+  readonly statusWrite: number;
+  inChild: boolean;
+}
+
+let job: Job<unknown>;
+
+/** In the child, on the parent's stack. */
+function onChild(errnum: number, syscall: string): void {
+  job.inChild = true;
+  job.host.native.close(job.statusRead);
+  beginChild(job.host, errnum, syscall, job.statusWrite);
+  runHooks('afterInChild', job.hooks);
+}
+
+/** In the child, on an empty stack. */
+function runMain(): void {
+  endUnwinding();
+  const { native } = job.host;
+  native.write(job.statusWrite, STARTED);
+  native.close(job.statusWrite);
+  job.inContext(job.main, job.argument);
+}
+
+/** In the child, when `runMain` has left nothing to do. */
+function endChild(): void {
+  endIdleChild(job.host);
+}
+
+function rehearse(host: ChildHost): void {
+  const standIn = rehearsalHost(host);
+  duringRehearsal(() => {
+    job = {
+      host: standIn,
+      hooks: [],
+      main: doNothing,
+      argument: undefined,
+      inContext: AsyncLocalStorage.snapshot(),
+      statusRead: -1,
+      statusWrite: -1,
+      inChild: false,
+    };
+    onChild(0, '');
+    runMain();
+    endChild();
+    standIn.process.emit('beforeExit', 0);
+  });
+}
+
+function doNothing(): void {}
+
 /**
- * Forks a child that runs `main` on an empty stack. Answers its pid once the child has reached JavaScript.
+ * Forks a child that runs `main(argument)` on an empty stack. Answers its pid once the child has reached
+ * JavaScript.
  *
  * @throws RuntimeError this process cannot be forked, or the child did not start. Error EAGAIN, ENOMEM, EMFILE.
  */
-export function forkProcess(main: () => void): number {
+export function forkProcess<T>(main: (argument: T) => void, argument: T): number {
   const host = prepare();
   const [statusRead, statusWrite] = native.pipe(true);
+  job = {
+    host,
+    hooks,
+    main: main as (argument: unknown) => void,
+    argument,
+    inContext: AsyncLocalStorage.snapshot(),
+    statusRead,
+    statusWrite,
+    inChild: false,
+  };
+  const mine = job;
   let pid: number | undefined;
-  let inChild = false;
   try {
-    runHooks('before');
+    runHooks('before', hooks);
     try {
-      pid = native.fork(
-        true,
-        REST_TIMEOUT_MS,
-        (errnum, syscall) => {
-          inChild = true;
-          native.close(statusRead);
-          beginChild(host, errnum, syscall, statusWrite);
-          runHooks('afterInChild');
-        },
-        () => {
-          endUnwinding();
-          native.write(statusWrite, STARTED);
-          native.close(statusWrite);
-          main();
-        },
-      );
+      pid = native.fork(true, REST_TIMEOUT_MS, onChild, runMain, endChild);
     } finally {
-      if (!inChild) runHooks('afterInParent');
+      if (!mine.inChild) runHooks('afterInParent', hooks);
     }
     // In the child the call has asked V8 to unwind the stack: a loop's next turn obeys.
-    while (inChild);
+    while (mine.inChild);
   } catch (error) {
     native.close(statusRead);
     native.close(statusWrite);

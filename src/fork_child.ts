@@ -43,9 +43,12 @@ export interface ChildHost {
   process: typeof process;
   global: Variables;
   math: { random: () => number };
+  queueMicrotask: (callback: () => void) => void;
   native: typeof native;
   loaded: LoadedModules;
   randomCaches: Uint8Array[];
+  /** NODE_V8_COVERAGE is set: a child leaves its counts behind. */
+  coverage: boolean;
   moduleLoader: (() => { setCustomizations?(none: undefined): void }) | undefined;
   /** Brings what depends on the moment up to date; in the parent, before each fork. */
   refresh(): void;
@@ -89,9 +92,11 @@ export function captureHost(): ChildHost {
     process,
     global: globalThis as unknown as Variables,
     math: Math,
+    queueMicrotask,
     native,
     loaded,
     randomCaches: [],
+    coverage: Boolean(process.env['NODE_V8_COVERAGE']),
     moduleLoader: undefined,
     refresh() {
       const list = (process as unknown as { moduleLoadList: string[] }).moduleLoadList;
@@ -118,31 +123,73 @@ function builtin<T>(id: string): T {
   return nodeInternals().require(id) as T;
 }
 
-/** Runs the child's steps in the parent, on stand-ins: compiled here, they are compiled in every child. */
-export function rehearse(host: ChildHost): void {
+let rehearsing = false;
+const parts: (() => void)[] = [];
+
+/**
+ * Has a function of the child's life compiled before the first fork: it is called in the parent while
+ * `isRehearsal()` holds, and must do nothing then. What is compiled in a child is compiled in every child.
+ */
+export function compiledBeforeFork(part: () => void): void {
+  parts.push(part);
+}
+
+export function isRehearsal(): boolean {
+  return rehearsing;
+}
+
+/** Runs `play`, the child's beginning and end on the stand-ins of `rehearsalHost`, and the registered parts. */
+export function duringRehearsal(play: () => void): void {
+  const before = { exitPathTaken, unwinding, atExit };
+  exitPathTaken = false;
+  atExit = undefined;
+  rehearsing = true;
+  try {
+    for (const part of parts) part();
+    play();
+  } finally {
+    rehearsing = false;
+    ({ exitPathTaken, unwinding, atExit } = before);
+  }
+}
+
+/** The host with stand-ins for everything that must not be touched in the parent. */
+export function rehearsalHost(host: ChildHost): ChildHost {
   const standIn = Object.assign(new EventEmitter(), {
     exit() {},
     reallyExit() {},
     _fatalException: () => true,
-    hasUncaughtExceptionCaptureCallback: () => false,
+    hasUncaughtExceptionCaptureCallback: () =>
+      host.process.hasUncaughtExceptionCaptureCallback() && false,
     setUncaughtExceptionCaptureCallback() {},
-    _getActiveHandles: () => [],
+    nextTick: (callback: () => void) => callback(),
+    _getActiveHandles: () => [undefined],
     connected: false,
     pid: 0,
     stdout: undefined,
     stderr: undefined,
     stdin: undefined,
   });
-  standIn.on('exit', () => {});
   const nothing = () => {};
+  standIn.on('exit', nothing);
+  standIn.on('SIGHUP', nothing);
+  // Removing a listener from the real process takes another path: it has listeners for that.
+  const probe = Symbol('probe');
+  host.process.on(probe as never, nothing);
+  host.process.on(probe as never, () => {});
+  host.process.removeAllListeners(probe);
   const internals: NodeInternals = {
     require: host.internals.require,
     timerListMap: { 1: undefined },
-    timerListQueue: { peek: () => undefined, shift: nothing },
+    timerListQueue: { peek: () => void host.internals.timerListQueue.peek(), shift: nothing },
     immediateQueue: { head: null, tail: null },
     immediateInfo: new Uint32Array(3),
-    timersBinding: { toggleImmediateRef: nothing },
-    tickQueue: { isEmpty: () => true, shift: nothing },
+    timersBinding: {
+      timeoutInfo: new Int32Array(1),
+      toggleImmediateRef: nothing,
+      toggleTimerRef: nothing,
+    },
+    tickQueue: { isEmpty: () => host.internals.tickQueue.isEmpty() || true, shift: nothing },
     tickInfo: new Uint8Array(2),
     pendingUnhandledRejections: new Map(),
     clearAsyncIdStack: nothing,
@@ -154,23 +201,22 @@ export function rehearse(host: ChildHost): void {
     defaultSignal: nothing,
     nullStdin: nothing,
     writeAllSync: nothing,
+    close: nothing,
+    write: nothing,
+    loopAlive: () => false,
+    exitNow: nothing,
   } as unknown as typeof native;
-  const rehearsal: ChildHost = {
+  return {
     ...host,
     internals,
     process: standIn as unknown as typeof process,
     global: {},
     math: { random: Math.random },
+    queueMicrotask: (callback) => callback(),
     native: silent,
     loaded: { http: false, https: false, dns: false, cluster: false, hooks: false, random: false },
     randomCaches: [],
   };
-  const before = exitPathTaken;
-  exitPathTaken = false;
-  identify(rehearsal);
-  quiet(rehearsal);
-  takeExitPath(rehearsal);
-  exitPathTaken = before;
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -193,6 +239,7 @@ export function beginChild(
     takeExitPath(host);
     unwinding = true;
   } catch (error) {
+    if (rehearsing) throw error;
     // A step that fails leaves a process nobody can vouch for.
     process.stderr.write(`node-multiprocessing: a forked child cannot start: ${String(error)}\n`);
     native.exitNow(1);
@@ -281,6 +328,8 @@ function emptyTimers({
   immediateQueue.tail = null;
   immediateInfo.fill(0);
   timersBinding.toggleImmediateRef(false);
+  timersBinding.timeoutInfo.fill(0);
+  timersBinding.toggleTimerRef(false);
 }
 
 function emptyTicks({ tickQueue, tickInfo, pendingUnhandledRejections }: NodeInternals): void {
@@ -486,14 +535,15 @@ function renewDispatchers(global: Variables): void {
  * whose evaluation was unwound. All ways lead through `process.emit`: the natural end through 'beforeExit',
  * `process.exit()` and an uncaught error through 'exit'.
  */
-function takeExitPath({ process, native }: ChildHost): void {
+function takeExitPath(host: ChildHost): void {
+  const { process, native, coverage } = host;
   if (exitPathTaken) return;
   exitPathTaken = true;
   const emit = process.emit as (this: unknown, event: string, ...args: unknown[]) => boolean;
   const leave = (code: unknown, natural = false): never => {
     let last = Number(process.exitCode ?? code ?? 0);
     last = atExit?.(last, natural) ?? last;
-    if (process.env['NODE_V8_COVERAGE']) v8.takeCoverage();
+    if (coverage) v8.takeCoverage();
     return native.exitNow(last);
   };
   const exit = (code: unknown, natural = false): never => {
@@ -508,19 +558,40 @@ function takeExitPath({ process, native }: ChildHost): void {
   const endIfIdle = (): void => {
     if (!native.loopAlive()) exit(process.exitCode ?? 0, true);
   };
+  exitWhenIdle = () => exit(process.exitCode ?? 0, true);
   Object.assign(process, {
     emit(this: unknown, event: string, ...args: unknown[]) {
       if (event === 'exit') return exit(args[0]);
       const result = emit.call(this, event, ...args);
       // The loop is empty. What the listeners started in microtasks and ticks may have filled it again:
       // look when all of them have run.
-      if (event === 'beforeExit') {
-        process.nextTick(() => queueMicrotask(() => process.nextTick(endIfIdle)));
-      }
+      if (event === 'beforeExit') afterMicrotasks(host, endIfIdle);
       return result;
     },
     reallyExit: leave,
     _fatalException: handleUncaught(process, fatalOf(process)),
+  });
+}
+
+/** Set with the exit path. */
+let exitWhenIdle: () => void;
+
+/**
+ * The child's main function has returned, its microtasks and ticks have run, and nothing keeps the event
+ * loop. Such a child ends here: the way round the loop would have V8's platform start its worker threads
+ * first, only to find them idle.
+ */
+export function endIdleChild({ process }: ChildHost): void {
+  // Whoever wants to be asked before the exit is asked by node, the long way.
+  if (process.listenerCount('beforeExit') === 0) exitWhenIdle();
+}
+
+/** Calls back when all microtasks and ticks of now, and those they lead to, have run. */
+function afterMicrotasks({ process, queueMicrotask }: ChildHost, callback: () => void): void {
+  process.nextTick(() => {
+    queueMicrotask(() => {
+      process.nextTick(callback);
+    });
   });
 }
 

@@ -150,8 +150,8 @@ export interface NativeFork {
   /**
    * Answers the pid in the parent. In the child `onChild` runs at once, on the old stack, with
    * signals blocked; `errnum` is not 0 when the event loop could not be revived. Then, with
-   * `unwind`, the call answers undefined, V8 unwinds the stack and `main` runs on an empty one;
-   * without, it answers 0. Throws EAGAIN, ENOMEM, EMFILE; EAGAIN also when V8's background work
+   * `unwind`, the call answers undefined, V8 unwinds the stack and `main` runs on an empty one, and
+   * `idle` after it when nothing is left to do; without, it answers 0. Throws EAGAIN, ENOMEM, EMFILE; EAGAIN also when V8's background work
    * does not come to rest within `restTimeoutMs`.
    */
   fork(
@@ -159,6 +159,7 @@ export interface NativeFork {
     restTimeoutMs: number,
     onChild: (errnum: number, syscall: string) => void,
     main?: () => void,
+    idle?: () => void,
   ): number | undefined;
   /** Child: silences the parent's handles; bit n: the stream on descriptor n (0 to 2) had one. */
   retireHandles(): number;

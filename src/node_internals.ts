@@ -24,7 +24,12 @@ export interface NodeInternals {
   immediateQueue: { head: unknown; tail: unknown };
   /** count, reference count, has-outstanding */
   immediateInfo: Uint32Array;
-  timersBinding: { toggleImmediateRef(ref: boolean): void };
+  /** `timeoutInfo` counts the timers that keep the loop. */
+  timersBinding: {
+    timeoutInfo: Int32Array;
+    toggleImmediateRef(ref: boolean): void;
+    toggleTimerRef(ref: boolean): void;
+  };
   tickQueue: { isEmpty(): boolean; shift(): unknown };
   /** has-tick-scheduled, has-rejection-to-warn */
   tickInfo: Uint8Array | Int32Array;

@@ -10,13 +10,18 @@
  * with 255.
  */
 
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { constants } from 'node:os';
 import process from 'node:process';
 import { inspect } from 'node:util';
 import { abortable, timeoutMs } from './clock.js';
 import { AssertionError, ValueError } from './errors.js';
-import { dieOf, onChildExit, onUncaught } from './fork_child.js';
+import {
+  compiledBeforeFork,
+  dieOf,
+  isRehearsal,
+  onChildExit,
+  onUncaught,
+} from './fork_child.js';
 import { native } from './native.js';
 
 /** A started child, as the launchers of src/popen make it. */
@@ -346,7 +351,9 @@ export class BaseProcess {
 }
 
 function isClass(target: object): target is new (...args: unknown[]) => unknown {
-  return /^class\b/.test(Function.prototype.toString.call(target));
+  const text = Function.prototype.toString.call(target);
+  // `classify => …` is a function; a regular expression would be compiled in every child.
+  return text.startsWith('class') && (text[5] === ' ' || text[5] === '{' || text[5] === '\n');
 }
 
 /** The process that was started by hand: the root of the tree. */
@@ -431,9 +438,19 @@ interface State {
   parent: BaseProcess | null;
   children: Set<BaseProcess>;
   counter: number;
+  /** What the target returned, if it was a promise, has settled. */
+  settled: boolean;
+  atEnd: () => void;
 }
 
-const state: State = { current: undefined, parent: null, children: new Set(), counter: 0 };
+const state: State = {
+  current: undefined,
+  parent: null,
+  children: new Set(),
+  counter: 0,
+  settled: true,
+  atEnd() {},
+};
 
 function current(): BaseProcess {
   if (state.current === undefined) {
@@ -482,25 +499,13 @@ function reapEnded(): void {
  * @internal
  */
 export function bootstrap(self: BaseProcess, atEnd: () => void): void {
+  if (isRehearsal()) return;
   // As CPython: numbered anew, nobody's children, and the creator is the parent.
-  Object.assign(state, { current: self, children: new Set(), counter: 0 });
+  Object.assign(state, { current: self, children: new Set(), counter: 0, settled: false, atEnd });
   state.parent = new _ParentProcess(self._parentName ?? 'MainProcess', self._parentPid ?? 0);
   state.counter = 0;
-
-  let settled = false;
-  onUncaught((error) => {
-    writeError(`Process ${self._name}:\n${describe(error)}\n`);
-  });
-  onChildExit((code, natural) => {
-    if (natural && !settled && process.exitCode === undefined) {
-      writeError(
-        `Process ${self._name}: its target is still pending, but nothing is left that could settle it\n`,
-      );
-      code = UNSETTLED;
-    }
-    atEnd();
-    return code;
-  });
+  onUncaught(reportUncaught);
+  onChildExit(finish);
   let result: unknown;
   try {
     result = self.run();
@@ -508,13 +513,44 @@ export function bootstrap(self: BaseProcess, atEnd: () => void): void {
     dieOf(error);
   }
   if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function') {
-    (result as PromiseLike<unknown>).then(() => {
-      settled = true;
-    }, dieOf);
+    (result as PromiseLike<unknown>).then(settle, dieOf);
   } else {
-    settled = true;
+    settle();
   }
 }
+
+function settle(): void {
+  state.settled = true;
+}
+
+/** The last thing a child does: answers the code to end with. */
+function finish(code: number, natural: boolean): number {
+  if (isRehearsal()) return code;
+  if (natural && !state.settled && process.exitCode === undefined) {
+    writeError(
+      `Process ${current()._name}: its target is still pending, but nothing is left that could settle it\n`,
+    );
+    code = UNSETTLED;
+  }
+  state.atEnd();
+  return code;
+}
+
+function reportUncaught(error: unknown): void {
+  writeError(`Process ${current()._name}:\n${describe(error)}\n`);
+}
+
+compiledBeforeFork(() => {
+  const { counter, settled } = state;
+  bootstrap(new BaseProcess({ target: settle }), settle);
+  new _ParentProcess('', 0);
+  onUncaught(reportUncaught);
+  onChildExit(finish);
+  finish(0, true);
+  new BaseProcess({ target: settle }).run();
+  activeChildren();
+  Object.assign(state, { counter, settled });
+});
 
 /** node's exit code for a program whose top-level await cannot settle. */
 const UNSETTLED = 13;
@@ -529,10 +565,4 @@ function writeError(text: string): void {
 
 function describe(error: unknown): string {
   return error instanceof Error ? inspect(error) : `Uncaught ${inspect(error)}`;
-}
-
-/** Runs `action` in the asynchronous context of now, whenever that is: AsyncLocalStorage goes along. */
-export function inThisContext(action: () => void): () => void {
-  const run = AsyncLocalStorage.snapshot() as (action: () => void) => void;
-  return () => run(action);
 }

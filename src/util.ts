@@ -8,16 +8,20 @@
 
 import { constants } from 'node:os';
 import process from 'node:process';
+import { compiledBeforeFork, isRehearsal } from './fork_child.js';
 import { native } from './native.js';
 import { activeChildren } from './process.js';
 
 /** Terminates the daemons, then waits for every child. */
 export function endChildren(): void {
+  if (isRehearsal()) return;
   for (const child of activeChildren()) {
     if (child.daemon) child._popen?.signal(constants.signals.SIGTERM);
   }
   for (const child of activeChildren()) child.join();
 }
+
+compiledBeforeFork(endChildren);
 
 /** The process that has arranged for its end; a forked one inherits the number and arranges anew. */
 let arranged: number | undefined;

@@ -46,7 +46,8 @@ Napi::Value MakeError(const Napi::CallbackInfo& info) {
 // thread only, and this is written in the child only.
 struct ChildStart {
   napi_env env;
-  Napi::FunctionReference boot;
+  Napi::FunctionReference main;
+  Napi::FunctionReference idle_function;
   uv_idle_t idle;
 };
 
@@ -69,15 +70,19 @@ void StartChild(uv_idle_t* idle) {
   core::DiscardMicrotasks();
   core::ArmNodeTimer(idle->loop);
   core::FlushForegroundTasks();
-  Napi::Function boot = start->boot.Value();
-  uv_close(reinterpret_cast<uv_handle_t*>(idle), [](uv_handle_t* handle) {
-    delete static_cast<ChildStart*>(handle->data);
-  });
-  boot.MakeCallback(env.Global(), {});
+  Napi::Function main = start->main.Value();
+  Napi::Function idle_function = start->idle_function.Value();
+  uv_loop_t* loop = idle->loop;
+  // Memory that lives as long as the process: closing the handle would keep the loop for one more turn.
+  uv_unref(reinterpret_cast<uv_handle_t*>(idle));
+  main.MakeCallback(env.Global(), {});
+  if (uv_loop_alive(loop) == 0 && core::WorkersUnused()) {
+    idle_function.MakeCallback(env.Global(), {});
+  }
 }
 
-void ScheduleChild(Napi::Env env, Napi::Function boot) {
-  auto* start = new ChildStart{env, Napi::Persistent(boot), {}};
+void ScheduleChild(Napi::Env env, Napi::Function main, Napi::Function idle_function) {
+  auto* start = new ChildStart{env, Napi::Persistent(main), Napi::Persistent(idle_function), {}};
   uv_loop_t* loop = LoopOf(env);
   uv_idle_init(loop, &start->idle);
   start->idle.data = start;
@@ -90,9 +95,10 @@ void ScheduleChild(Napi::Env env, Napi::Function boot) {
   core::TerminateExecution();
 }
 
-// fork(unwind, restTimeoutMs, onChild, boot?) → pid, 0 in the child.
+// fork(unwind, restTimeoutMs, onChild, main?, idle?) → pid, 0 in the child.
 // `onChild` runs in the child at once, on the old stack, with signals blocked. With `unwind` the call
-// does not return to JavaScript in the child: `boot` runs on an empty stack instead.
+// does not return to JavaScript in the child: `main` runs on an empty stack instead, and after it `idle`,
+// if nothing is left to do: no handle, and no background work of V8's.
 Napi::Value Fork(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const bool unwind = info[0].As<Napi::Boolean>();
@@ -115,7 +121,7 @@ Napi::Value Fork(const Napi::CallbackInfo& info) {
   if (unwind) {
     // Whatever onChild threw belongs to nobody: the child's own start must not be prevented by it.
     if (env.IsExceptionPending()) env.GetAndClearPendingException();
-    ScheduleChild(env, info[3].As<Napi::Function>());
+    ScheduleChild(env, info[3].As<Napi::Function>(), info[4].As<Napi::Function>());
     core::AdmitSignals();
     return env.Undefined();
   }

@@ -103,6 +103,8 @@ ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms) {
 
 void AdmitSignals() { pthread_sigmask(SIG_SETMASK, &g_mask_before, nullptr); }
 
+bool WorkersUnused() { return g_workers.unused(); }
+
 void FlushForegroundTasks() { g_workers.FlushForegroundTasks(); }
 
 }  // namespace mp::core

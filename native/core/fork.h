@@ -38,6 +38,9 @@ ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms);
 // Child: unblocks the signals that Fork() blocked.
 void AdmitSignals();
 
+// Child: whether V8's platform has not been used yet, so that no background work can be under way.
+bool WorkersUnused();
+
 // Child: runs V8's foreground tasks whose wake-up was lost.
 void FlushForegroundTasks();
 

@@ -188,7 +188,7 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
     }
   }
   // In a child whose runner has not been needed yet there is nobody to bring to rest.
-  if (late_vtable_ != nullptr && *static_cast<void***>(platform_) == late_vtable_) return "";
+  if (unused()) return "";
 
   auto* gathering = new Gathering(workers_);
   for (int i = 0; i < workers_; i++) Post(platform_, new RestTask(gathering));
@@ -371,7 +371,7 @@ void PlatformWorkers::ReplaceInChild() {
 void PlatformWorkers::EnsureRunner() {
   PlatformWorkers* self = LateStart::workers;
   pthread_mutex_lock(&LateStart::mutex);
-  if (*static_cast<void***>(self->platform_) == self->late_vtable_) {
+  if (self->unused()) {
     self->StartFreshRunner();
     *static_cast<void***>(self->platform_) = self->own_vtable_;
   }
@@ -384,6 +384,10 @@ void PlatformWorkers::StartFreshRunner() {
   if (fresh == nullptr) abort();
   g_symbols.construct_runner(fresh, workers_, kNoDebugLog);
   *runner_slot_ = fresh;
+}
+
+bool PlatformWorkers::unused() const {
+  return late_vtable_ != nullptr && *static_cast<void***>(platform_) == late_vtable_;
 }
 
 void PlatformWorkers::FlushForegroundTasks() {

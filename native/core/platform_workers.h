@@ -46,7 +46,8 @@ class PlatformWorkers {
   // The platform's foreground queue, whose wake-up uv_loop_fork discards.
   void FlushForegroundTasks();
 
-  int worker_count() const { return workers_; }
+  // Child: the platform has not been used since the fork.
+  bool unused() const;
 
  private:
   std::string FindPlatform();

@@ -12,8 +12,9 @@
 import { constants } from 'node:os';
 import process from 'node:process';
 import { forkProcess } from '../fork.js';
+import { compiledBeforeFork, isRehearsal } from '../fork_child.js';
 import { native } from '../native.js';
-import { bootstrap, inThisContext, type BaseProcess, type Popen } from '../process.js';
+import { bootstrap, type BaseProcess, type Popen } from '../process.js';
 import { arrangeEnd, endChildren } from '../util.js';
 
 /** The code of a child whose status somebody else has taken, as subprocess and asyncio have it. */
@@ -43,15 +44,13 @@ class ForkPopen implements Popen {
     const [sentinelRead, sentinelWrite] = pipe ?? [];
     const daemon = child.daemon;
     try {
-      this.pid = forkProcess(
-        inThisContext(() => {
-          if (ownSentinelWrite !== undefined) native.close(ownSentinelWrite);
-          if (sentinelRead !== undefined) native.close(sentinelRead);
-          ownSentinelWrite = sentinelWrite;
-          if (daemon) dieWithParent(this.#owner);
-          bootstrap(child, endChildren);
-        }),
-      );
+      this.pid = forkProcess(runChild, {
+        child,
+        parent: this.#owner,
+        daemon,
+        sentinelRead,
+        sentinelWrite,
+      });
     } catch (error) {
       for (const fd of pipe ?? []) native.close(fd);
       throw error;
@@ -148,6 +147,26 @@ class ForkPopen implements Popen {
     if (fd !== undefined && this.#owner === native.getpid()) native.close(fd);
   }
 }
+
+interface ChildJob {
+  child: BaseProcess;
+  parent: number;
+  daemon: boolean;
+  sentinelRead: number | undefined;
+  sentinelWrite: number | undefined;
+}
+
+/** The child, on its empty stack. */
+function runChild({ child, parent, daemon, sentinelRead, sentinelWrite }: ChildJob): void {
+  if (isRehearsal()) return;
+  if (ownSentinelWrite !== undefined) native.close(ownSentinelWrite);
+  if (sentinelRead !== undefined) native.close(sentinelRead);
+  ownSentinelWrite = sentinelWrite;
+  if (daemon) dieWithParent(parent);
+  bootstrap(child, endChildren);
+}
+
+compiledBeforeFork(() => runChild({} as ChildJob));
 
 /** The exit code as Python counts: N, or -S for a child that signal S killed. */
 function exitcodeOf(status: number): number {

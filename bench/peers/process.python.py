@@ -1,0 +1,50 @@
+"""Driver of bench/process.mjs: multiprocessing.Process of CPython, start method fork."""
+
+import multiprocessing
+import os
+import random
+import sys
+import time
+
+from serve import expect_exit, fill, memory_of, serve
+
+context = multiprocessing.get_context("fork")
+
+
+def noop():
+    pass
+
+
+def run():
+    begin = time.perf_counter()
+    child = context.Process(target=noop)
+    child.start()
+    started = time.perf_counter()
+    child.join()
+    end = time.perf_counter()
+    expect_exit(child.exitcode, 0)
+    child.close()
+    return {"ms": (end - begin) * 1e3, "startMs": (started - begin) * 1e3}
+
+
+def prove():
+    secret = random.randint(1, 250)
+    parent = os.getpid()
+    child = context.Process(target=lambda: sys.exit(0 if os.getpid() == parent else secret))
+    child.start()
+    child.join()
+    expect_exit(child.exitcode, secret)
+
+
+def idle():
+    child = context.Process(target=time.sleep, args=(600,))
+    child.start()
+    time.sleep(0.3)
+    memory = memory_of(child.pid)
+    child.kill()
+    child.join()
+    expect_exit(child.exitcode, -9)
+    return {"memory": memory}
+
+
+serve({"fill": fill, "run": run, "prove": prove, "idle": idle})

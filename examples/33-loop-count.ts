@@ -1,0 +1,28 @@
+/**
+ * A subclass with a field: each child has its own value of it.
+ *
+ * After test/fixtures/python/33_loop_count.py (seed 004).
+ */
+
+import { Process, sleep } from 'node-multiprocessing';
+
+class MyProcess extends Process {
+  readonly loop: number;
+
+  constructor(loop: number) {
+    super();
+    this.loop = loop;
+  }
+
+  override run(): void {
+    for (let count = 0; count < this.loop; count++) {
+      sleep(0.1);
+      console.log(`Pid: ${this.pid} LoopCount: ${count}`);
+    }
+  }
+}
+
+for (let i = 2; i < 5; i++) {
+  const p = new MyProcess(i);
+  p.start();
+}

@@ -1,0 +1,134 @@
+/**
+ * npm run demo [-- folder]
+ *
+ * Reads the text of every file below a folder into memory and does a job on each: counts its words, hashes it,
+ * compresses it. Once in this one process, once on all cores with Node's child_process.fork, once on all cores
+ * with this package. The results must be the same; what differs is the time and the memory.
+ *
+ * The function to read is `byForking`, below: its children find the texts where their parent left them.
+ */
+
+import { cpuCount, getContext } from 'node-multiprocessing';
+import { close, pipe, read, write } from 'node-multiprocessing/posix';
+import path from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { byChildProcess } from './demo/child_process.mjs';
+import { loadTexts } from './demo/load.mjs';
+import { count, megabytes, printHeader, printRow, seconds, skippedText } from './demo/report.mjs';
+import { deal, digestOf, examine, memoryOfThisProcess } from './demo/work.mjs';
+
+/** The job as any program does it: one text after the other. */
+function inOneProcess(texts) {
+  return { results: texts.map(({ text }) => examine(text)), children: [] };
+}
+
+/**
+ * The job on several cores. A forked child is this very program as it stands: it has `texts` and `share` as
+ * plain variables, in memory that it shares with us until somebody writes to it. Nothing is copied, sent or
+ * loaded to begin with; only the results, which are small, come back through a pipe.
+ */
+function byForking(texts, shares) {
+  const { Process } = getContext('fork');
+  const begin = Date.now();
+  const running = shares.map((share) => {
+    const [readEnd, writeEnd] = pipe();
+    const child = new Process({
+      target() {
+        const readyMs = Date.now() - begin;
+        const results = share.map((i) => examine(texts[i].text));
+        writeAll(writeEnd, JSON.stringify({ results, readyMs, memory: memoryOfThisProcess() }));
+      },
+    });
+    child.start();
+    close(writeEnd); // The child's copy is now the only one: its end is the end of the pipe.
+    return { child, share, readEnd };
+  });
+
+  const results = [];
+  const children = running.map(({ child, share, readEnd }) => {
+    const answer = readAll(readEnd);
+    child.join();
+    if (child.exitcode !== 0) throw new Error(`${child.name} ended with ${child.exitcode}`);
+    const { results: part, ...figures } = JSON.parse(answer);
+    share.forEach((i, nth) => (results[i] = part[nth]));
+    return figures;
+  });
+  return { results, children };
+}
+
+function writeAll(fd, text) {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) rest = rest.subarray(write(fd, rest));
+}
+
+function readAll(fd) {
+  const chunks = [];
+  for (let chunk; (chunk = read(fd, 65_536)).length > 0; ) chunks.push(chunk);
+  close(fd);
+  return Buffer.concat(chunks).toString();
+}
+
+async function main() {
+  const given = process.argv[2];
+  const folder = given ?? fileURLToPath(new URL('../node_modules', import.meta.url));
+  const name = given ?? path.basename(folder);
+
+  const loading = performance.now();
+  const { texts, bytes, skipped, stoppedBy } = loadTexts(folder);
+  console.log(
+    `${name}: ${count(texts.length, 'text')}, ${megabytes(bytes)}, ` +
+      `read into memory in ${seconds(performance.now() - loading)}${skippedText(skipped)}`,
+  );
+  if (stoppedBy !== null) console.log(`(That is not all of it: the demo stops at ${stoppedBy}.)`);
+  if (texts.length === 0) {
+    console.log('There is nothing to do. Name a folder with text files: npm run demo -- path');
+    return;
+  }
+
+  const shares = deal(texts, cpuCount());
+  const children = shares.length === 1 ? '1 child' : `${shares.length} children`;
+  console.log('Of each: words counted, SHA-256, compressed with zlib.\n');
+
+  // This order is the fair one: a process that has forked compiles its JavaScript with one thread only, so
+  // what is to run in the parent at full speed runs before.
+  const ways = [
+    ['one process', () => inOneProcess(texts)],
+    [`child_process.fork, ${children} *`, () => byChildProcess(texts, shares)],
+    [`Process (fork), ${children}`, () => byForking(texts, shares)],
+  ];
+  printHeader();
+  const outcomes = [];
+  let single;
+  for (const [label, way] of ways) {
+    const begin = performance.now();
+    const outcome = await way();
+    const ms = performance.now() - begin;
+    single ??= ms;
+    printRow({ label, ms, speedUp: single / ms, children: outcome.children });
+    outcomes.push({ label, digest: digestOf(texts, outcome.results), results: outcome.results });
+  }
+
+  const [first] = outcomes;
+  for (const { label, digest } of outcomes) {
+    if (digest !== first.digest) {
+      throw new Error(`the results differ: ${digest} (${label}), ${first.digest} (${first.label})`);
+    }
+  }
+  const sum = (key) => first.results.reduce((total, result) => total + result[key], 0);
+  console.log(
+    `\nThe same results all three ways: ${count(sum('words'), 'word')}, ` +
+      `${megabytes(sum('compressed'))} compressed, digest ${first.digest.slice(0, 16)}.`,
+  );
+  console.log(
+    '* Its children know nothing of the parent. Reading their share of the files again is faster than\n' +
+      '  receiving it through the IPC channel, so that is what they do.',
+  );
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`demo: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}

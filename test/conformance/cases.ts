@@ -1,0 +1,38 @@
+/**
+ * Turns a fixture made of cases (test/fixtures/process/cases.mjs) into tests: one test, one process per
+ * case. The names are read from the fixture's text, so that nothing of the library runs in the test runner.
+ */
+
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import { report, runOk, type RunOptions } from '../support/fixture.js';
+import { fixtures } from '../support/paths.js';
+
+/** The titles of the cases in a fixture. */
+export function titlesOf(fixture: string): string[] {
+  const text = readFileSync(path.join(fixtures, fixture), 'utf8');
+  return [...text.matchAll(/^check\(\s*(['"])(.*?)\1,/gm)].map(([, , title]) => title!);
+}
+
+export interface CaseOptions extends RunOptions {
+  /** The start method; by default the program does not choose one. */
+  method?: string;
+}
+
+/** Runs one case. */
+export async function runCase(
+  fixture: string,
+  title: string,
+  { method, ...options }: CaseOptions = {},
+): Promise<void> {
+  const args = [title, ...(method === undefined ? [] : [method])];
+  const result = await runOk(fixture, { ...options, args });
+  const said = result.stdout.split('\n').filter((line) => line === 'done').length;
+  expect(said, report(result)).toBe(1);
+}
+
+/** A test for each case of the fixture. */
+export function testCases(fixture: string, options: CaseOptions = {}): void {
+  test.each(titlesOf(fixture))('%s', (title) => runCase(fixture, title, options));
+}
