@@ -92,7 +92,8 @@ function logScale(values, from, to) {
   const first = round.findLast((value) => value <= Math.min(...values)) ?? round[0];
   const last = round.find((value) => value >= Math.max(...values)) ?? round.at(-1);
   const position = (value) =>
-    from + ((Math.log(value) - Math.log(first)) / (Math.log(last) - Math.log(first) || 1)) * (to - from);
+    from +
+    ((Math.log(value) - Math.log(first)) / (Math.log(last) - Math.log(first) || 1)) * (to - from);
   const inside = round.filter((value) => value >= first && value <= last);
   const powers = inside.filter((value) => Number.isInteger(Math.log10(value)));
   // Few round numbers: mark them all; many decades: their beginnings only.

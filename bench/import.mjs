@@ -126,18 +126,29 @@ function measureSpeed(count, log) {
 
 function speedTable(speed) {
   const rows = Object.entries(speed).map(([name, { parts, total }]) => {
-    const of = ({ median: ms, ratio }) => milliseconds(ms) + (name === 'nothing' ? '' : ` (${times(ratio)})`);
+    const of = ({ median: ms, ratio }) =>
+      milliseconds(ms) + (name === 'nothing' ? '' : ` (${times(ratio)})`);
     const interval = `${times(total.ratio)} [${times(total.low)} to ${times(total.high)}]`;
     const last = {
       nothing: '',
       import: `${interval}  ${verdict(total.low <= NEGLIGIBLE, 'no measurable slowdown')}`,
       fork: interval,
     }[name];
-    return [WORKLOADS[name].label, ...Object.keys(PARTS).map((part) => of(parts[part])), of(total), last];
+    return [
+      WORKLOADS[name].label,
+      ...Object.keys(PARTS).map((part) => of(parts[part])),
+      of(total),
+      last,
+    ];
   });
   return {
     title: "The program's own speed, before and after its first fork",
-    columns: ['', ...Object.values(PARTS).map((part) => `>${part}`), '>total', 'time, against without [95 %]'],
+    columns: [
+      '',
+      ...Object.values(PARTS).map((part) => `>${part}`),
+      '>total',
+      'time, against without [95 %]',
+    ],
     rows,
     notes: [
       `Medians of ${speed.nothing.count} fresh processes each. Fresh code: 250 new functions that get hot at ` +

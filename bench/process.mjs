@@ -117,7 +117,8 @@ function timeRows({ megabytes, peers }) {
     const { label, target } = PEERS[name];
     const ratio = ms.median / ours;
     let last = name === 'ours' ? '' : times(ratio);
-    if (target !== undefined && megabytes === 0) last += `  ${verdict(ratio >= target, `≥ ${target}×`)}`;
+    if (target !== undefined && megabytes === 0)
+      last += `  ${verdict(ratio >= target, `≥ ${target}×`)}`;
     return [
       heapLabel(megabytes),
       label,
@@ -132,7 +133,11 @@ function timeRows({ megabytes, peers }) {
 
 function memoryRows({ megabytes, peers }) {
   const row = (label, memory) =>
-    memory && [heapLabel(megabytes), label, ...['private', 'rss'].map((key) => mebibytes(memory[key]))];
+    memory && [
+      heapLabel(megabytes),
+      label,
+      ...['private', 'rss'].map((key) => mebibytes(memory[key])),
+    ];
   return Object.entries(peers)
     .flatMap(([name, { memory, memoryCollected }]) => [
       row(PEERS[name].label, memory),
@@ -145,7 +150,15 @@ function tables(points, notes) {
   return [
     {
       title: 'Start and join of a process that does nothing',
-      columns: ['heap', 'peer', '>median', '>p99', '>of it start()', '>first ever', 'as long as ours'],
+      columns: [
+        'heap',
+        'peer',
+        '>median',
+        '>p99',
+        '>of it start()',
+        '>first ever',
+        'as long as ours',
+      ],
       rows: points.flatMap(timeRows),
       notes: [
         ...notes,

@@ -93,7 +93,11 @@ async function main() {
   for (const name of positionals.length > 0 ? positionals : known) {
     const benchmark = await import(pathToFileURL(path.join(here, `${name}.mjs`)).href);
     const log = progress(name);
-    const { figures, tables, charts = [] } = await benchmark.run({ quick: values.quick ?? false, log });
+    const {
+      figures,
+      tables,
+      charts = [],
+    } = await benchmark.run({ quick: values.quick ?? false, log });
     log('');
     for (const table of tables) console.log(`${toText(table)}\n`);
     results[name] = { on, figures, tables, charts };

@@ -64,7 +64,7 @@ function writeAll(fd, text) {
 
 function readAll(fd) {
   const chunks = [];
-  for (let chunk; (chunk = read(fd, 65_536)).length > 0; ) chunks.push(chunk);
+  for (let chunk; (chunk = read(fd, 65_536)).length > 0;) chunks.push(chunk);
   close(fd);
   return Buffer.concat(chunks).toString();
 }
@@ -112,7 +112,10 @@ async function main() {
   const [first] = outcomes;
   for (const { label, digest } of outcomes) {
     if (digest !== first.digest) {
-      throw new Error(`the results differ: ${digest} (${label}), ${first.digest} (${first.label})`);
+      throw new Error(
+        `THE RESULTS DIFFER: ${digest} (${label}), ${first.digest} (${first.label}). ` +
+          'Did a file change in the meantime?',
+      );
     }
   }
   const sum = (key) => first.results.reduce((total, result) => total + result[key], 0);
@@ -121,8 +124,9 @@ async function main() {
       `${megabytes(sum('compressed'))} compressed, digest ${first.digest.slice(0, 16)}.`,
   );
   console.log(
-    '* Its children know nothing of the parent. Reading their share of the files again is faster than\n' +
-      '  receiving it through the IPC channel, so that is what they do.',
+    '* Its children know nothing of the parent. They read their share of the files again, which is\n' +
+      '  faster than to receive it through the IPC channel.\n' +
+      '  own, shared / child: the memory that only the child uses, and that which it shares with others.',
   );
 }
 

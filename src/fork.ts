@@ -20,13 +20,13 @@ import { isMainThread } from 'node:worker_threads';
 import { RuntimeError } from './errors.js';
 import {
   beginChild,
-  captureHost,
+  compiledBeforeFork,
   continueInChild,
-  duringRehearsal,
-  endUnwinding,
   endIdleChild,
-  rehearsalHost,
-  type ChildHost,
+  endUnwinding,
+  isRehearsal,
+  planFork,
+  prepareForks,
 } from './fork_child.js';
 import { native } from './native.js';
 
@@ -65,7 +65,7 @@ export function registerAtFork({ before, afterInParent, afterInChild }: AtForkHo
   hooks.push({ before, afterInParent, afterInChild });
 }
 
-function runHooks(which: keyof AtForkHooks, registered: readonly AtForkHooks[]): void {
+function runHooks(which: keyof AtForkHooks, registered: readonly AtForkHooks[] = hooks): void {
   if (registered.length === 0) return;
   const order = which === 'before' ? registered.toReversed() : registered;
   for (const { [which]: hook } of order) {
@@ -100,15 +100,15 @@ export function forkProblem(): string | null {
   return null;
 }
 
-let prepared: ChildHost | undefined;
+let prepared = false;
 
 /** What the first fork needs once: it costs milliseconds, and a program that never forks pays nothing. */
-function prepare(): ChildHost {
+function prepare(): void {
   const problem = forkProblem();
   if (problem !== null) throw new RuntimeError(problem);
-  if (prepared === undefined) {
+  if (!prepared) {
     try {
-      prepared = captureHost();
+      prepareForks();
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new RuntimeError(
@@ -117,10 +117,10 @@ function prepare(): ChildHost {
         { cause },
       );
     }
-    rehearse(prepared);
+    native.prepareFork(onChild, runMain, endIdleChild);
+    prepared = true;
   }
-  prepared.refresh();
-  return prepared;
+  planFork();
 }
 
 /**
@@ -134,24 +134,23 @@ function prepare(): ChildHost {
  * @throws RuntimeError this process cannot be forked. Error EAGAIN, ENOMEM: no room for a process.
  */
 export function fork(): number {
-  const host = prepare();
-  runHooks('before', hooks);
+  prepare();
+  runHooks('before');
   let pid: number | undefined;
   try {
-    pid = native.fork(false, REST_TIMEOUT_MS, (errnum) => {
-      continueInChild(host, errnum);
-    });
+    pid = native.fork(false, REST_TIMEOUT_MS);
   } finally {
-    if (pid !== 0) runHooks('afterInParent', hooks);
+    if (pid !== 0) runHooks('afterInParent');
   }
-  if (pid === 0) runHooks('afterInChild', hooks);
+  if (pid === 0) {
+    continueInChild();
+    runHooks('afterInChild');
+  }
   return pid as number;
 }
 
-/** A child in the making. Its functions are compiled and run once before the first fork: see `rehearse`. */
+/** A child in the making. */
 interface Job<T> {
-  readonly host: ChildHost;
-  readonly hooks: readonly AtForkHooks[];
   readonly main: (argument: T) => void;
   readonly argument: T;
   /** Runs it in the asynchronous context of the fork: AsyncLocalStorage goes along. */
@@ -164,48 +163,33 @@ interface Job<T> {
 let job: Job<unknown>;
 
 /** In the child, on the parent's stack. */
-function onChild(errnum: number, syscall: string): void {
+function onChild(errnum: number, stdio: number): void {
+  if (isRehearsal()) return;
   job.inChild = true;
-  job.host.native.close(job.statusRead);
-  beginChild(job.host, errnum, syscall, job.statusWrite);
-  runHooks('afterInChild', job.hooks);
+  native.close(job.statusRead);
+  if (errnum !== 0) {
+    native.write(job.statusWrite, Buffer.from(`${errnum} uv_loop_fork`));
+    native.exitNow(1);
+  }
+  beginChild(stdio);
+  runHooks('afterInChild');
 }
 
 /** In the child, on an empty stack. */
 function runMain(): void {
+  if (isRehearsal()) return;
   endUnwinding();
-  const { native } = job.host;
   native.write(job.statusWrite, STARTED);
   native.close(job.statusWrite);
   job.inContext(job.main, job.argument);
 }
 
-/** In the child, when `runMain` has left nothing to do. */
-function endChild(): void {
-  endIdleChild(job.host);
-}
-
-function rehearse(host: ChildHost): void {
-  const standIn = rehearsalHost(host);
-  duringRehearsal(() => {
-    job = {
-      host: standIn,
-      hooks: [],
-      main: doNothing,
-      argument: undefined,
-      inContext: AsyncLocalStorage.snapshot(),
-      statusRead: -1,
-      statusWrite: -1,
-      inChild: false,
-    };
-    onChild(0, '');
-    runMain();
-    endChild();
-    standIn.process.emit('beforeExit', 0);
-  });
-}
-
-function doNothing(): void {}
+compiledBeforeFork(() => onChild(0, 0));
+compiledBeforeFork(runMain);
+compiledBeforeFork(() => {
+  const inContext = AsyncLocalStorage.snapshot() as (callback: () => void) => void;
+  inContext(() => runHooks('afterInChild', []));
+});
 
 /**
  * Forks a child that runs `main(argument)` on an empty stack. Answers its pid once the child has reached
@@ -214,11 +198,9 @@ function doNothing(): void {}
  * @throws RuntimeError this process cannot be forked, or the child did not start. Error EAGAIN, ENOMEM, EMFILE.
  */
 export function forkProcess<T>(main: (argument: T) => void, argument: T): number {
-  const host = prepare();
+  prepare();
   const [statusRead, statusWrite] = native.pipe(true);
   job = {
-    host,
-    hooks,
     main: main as (argument: unknown) => void,
     argument,
     inContext: AsyncLocalStorage.snapshot(),
@@ -229,11 +211,11 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   const mine = job;
   let pid: number | undefined;
   try {
-    runHooks('before', hooks);
+    runHooks('before');
     try {
-      pid = native.fork(true, REST_TIMEOUT_MS, onChild, runMain, endChild);
+      pid = native.fork(true, REST_TIMEOUT_MS);
     } finally {
-      if (!mine.inChild) runHooks('afterInParent', hooks);
+      if (!mine.inChild) runHooks('afterInParent');
     }
     // In the child the call has asked V8 to unwind the stack: a loop's next turn obeys.
     while (mine.inChild);

@@ -3,125 +3,35 @@
  *
  * `beginChild` runs first thing in the child of a Process, still on the parent's stack; when it is done,
  * nothing of the parent acts any more: no timer, tick, immediate, socket, listener, signal handler or
- * pending output. `continueInChild` does the smaller part that os.fork needs. Everything either of them
- * uses was captured in the parent before the fork (`captureHost`), and run there once on stand-ins
- * (`rehearse`), because code that is compiled or looked up in the child is compiled again in every child.
+ * pending output. `continueInChild` does the smaller part that os.fork needs.
  *
- * Only fork.ts may import this file.
+ * A child pays for every page it touches first, so as much as possible happens in the parent:
+ * - `installSwitches`, at its first fork, puts accessors and wrappers on `process` that behave as node's
+ *   own until a variable says that this is a child;
+ * - `planFork`, before each fork, finds out which steps the child needs at all;
+ * - `compiledBeforeFork` has functions compiled that only a child runs.
+ *
+ * Only fork.ts, and process.ts and util.ts for the child's end, may import this file.
  */
 
-import { EventEmitter } from 'node:events';
 import fs from 'node:fs';
 import process from 'node:process';
 import { Writable } from 'node:stream';
-import vm from 'node:vm';
 import v8 from 'node:v8';
+import vm from 'node:vm';
 import { native } from './native.js';
 import {
   fatalException,
   moduleLoaderGetter,
   nodeInternals,
   randomCaches,
+  type Fatal,
+  type ModuleLoader,
   type NodeInternals,
 } from './node_internals.js';
 
-type Variables = Record<PropertyKey, unknown>;
-
-/** Modules of node that hold state which a child must renew, once the program has loaded them. */
-interface LoadedModules {
-  http: boolean;
-  https: boolean;
-  dns: boolean;
-  cluster: boolean;
-  hooks: boolean;
-  random: boolean;
-}
-
-/** The process as the steps see it: the real one in a child, a stand-in at the rehearsal. */
-export interface ChildHost {
-  internals: NodeInternals;
-  process: typeof process;
-  global: Variables;
-  math: { random: () => number };
-  queueMicrotask: (callback: () => void) => void;
-  native: typeof native;
-  loaded: LoadedModules;
-  randomCaches: Uint8Array[];
-  /** NODE_V8_COVERAGE is set: a child leaves its counts behind. */
-  coverage: boolean;
-  moduleLoader: (() => { setCustomizations?(none: undefined): void }) | undefined;
-  /** Brings what depends on the moment up to date; in the parent, before each fork. */
-  refresh(): void;
-}
-
-/** One exit path per process: a nested child inherits it. */
-let exitPathTaken = false;
-/** Between the fork and the child's main function: errors are V8's unwinding, seen by native code. */
-let unwinding = false;
-
-/** The child's main function begins, on an empty stack. */
-export function endUnwinding(): void {
-  unwinding = false;
-}
-
-/** The exit code so far, and whether the event loop ran empty, to the code to end with. */
-type Finish = (code: number, natural: boolean) => number;
-let atExit: Finish | undefined;
-
-/** Registers what a child does last. */
-export function onChildExit(finish: Finish): void {
-  atExit = finish;
-}
-
-const MODULES: Record<keyof LoadedModules, string> = {
-  http: 'NativeModule _http_agent',
-  https: 'NativeModule https',
-  dns: 'NativeModule dns',
-  cluster: 'NativeModule internal/cluster/child',
-  hooks: 'NativeModule internal/modules/esm/hooks',
-  random: 'NativeModule internal/crypto/random',
-};
-
-/** In the parent, at its first fork. */
-export function captureHost(): ChildHost {
-  const loaded = {} as LoadedModules;
-  for (const name of Object.keys(MODULES)) loaded[name as keyof LoadedModules] = false;
-  let seen = 0;
-  const host: ChildHost = {
-    internals: nodeInternals(),
-    process,
-    global: globalThis as unknown as Variables,
-    math: Math,
-    queueMicrotask,
-    native,
-    loaded,
-    randomCaches: [],
-    coverage: Boolean(process.env['NODE_V8_COVERAGE']),
-    moduleLoader: undefined,
-    refresh() {
-      const list = (process as unknown as { moduleLoadList: string[] }).moduleLoadList;
-      // The list only grows: look when it has.
-      if (list.length !== seen) {
-        seen = list.length;
-        for (const [name, entry] of Object.entries(MODULES)) {
-          loaded[name as keyof LoadedModules] ||= list.includes(entry);
-        }
-      }
-      if (loaded.random && host.randomCaches.length === 0) {
-        const crypto = builtin<typeof import('node:crypto')>('crypto');
-        crypto.randomUUID(); // Makes node create the buffer.
-        host.randomCaches = randomCaches(crypto);
-      }
-      if (loaded.hooks) host.moduleLoader ??= moduleLoaderGetter();
-    },
-  };
-  return host;
-}
-
-/** A public module of node that the program has loaded already; loading it here costs nothing. */
-function builtin<T>(id: string): T {
-  return nodeInternals().require(id) as T;
-}
+// -------------------------------------------------------------------------------------------------
+// What a child consists of, decided in the parent
 
 let rehearsing = false;
 const parts: (() => void)[] = [];
@@ -138,139 +48,159 @@ export function isRehearsal(): boolean {
   return rehearsing;
 }
 
-/** Runs `play`, the child's beginning and end on the stand-ins of `rehearsalHost`, and the registered parts. */
-export function duringRehearsal(play: () => void): void {
-  const before = { exitPathTaken, unwinding, atExit };
-  exitPathTaken = false;
-  atExit = undefined;
+/** In the parent, once, before its first fork. @throws Error this build of node hides what is needed. */
+export function prepareForks(): void {
+  internals = nodeInternals();
+  installSwitches();
+  // Dropping a listener of the real process runs code of node's that is compiled at its first use.
+  const probe = Symbol('probe') as never;
+  process.on(probe, () => {});
+  process.on(probe, () => {});
+  process.removeAllListeners(probe);
   rehearsing = true;
   try {
     for (const part of parts) part();
-    play();
   } finally {
     rehearsing = false;
-    ({ exitPathTaken, unwinding, atExit } = before);
   }
 }
 
-/** The host with stand-ins for everything that must not be touched in the parent. */
-export function rehearsalHost(host: ChildHost): ChildHost {
-  const standIn = Object.assign(new EventEmitter(), {
-    exit() {},
-    reallyExit() {},
-    _fatalException: () => true,
-    hasUncaughtExceptionCaptureCallback: () =>
-      host.process.hasUncaughtExceptionCaptureCallback() && false,
-    setUncaughtExceptionCaptureCallback() {},
-    nextTick: (callback: () => void) => callback(),
-    _getActiveHandles: () => [undefined],
-    connected: false,
-    pid: 0,
-    stdout: undefined,
-    stderr: undefined,
-    stdin: undefined,
-  });
-  const nothing = () => {};
-  standIn.on('exit', nothing);
-  standIn.on('SIGHUP', nothing);
-  // Removing a listener from the real process takes another path: it has listeners for that.
-  const probe = Symbol('probe');
-  host.process.on(probe as never, nothing);
-  host.process.on(probe as never, () => {});
-  host.process.removeAllListeners(probe);
-  const internals: NodeInternals = {
-    require: host.internals.require,
-    timerListMap: { 1: undefined },
-    timerListQueue: { peek: () => void host.internals.timerListQueue.peek(), shift: nothing },
-    immediateQueue: { head: null, tail: null },
-    immediateInfo: new Uint32Array(3),
-    timersBinding: {
-      timeoutInfo: new Int32Array(1),
-      toggleImmediateRef: nothing,
-      toggleTimerRef: nothing,
-    },
-    tickQueue: { isEmpty: () => host.internals.tickQueue.isEmpty() || true, shift: nothing },
-    tickInfo: new Uint8Array(2),
-    pendingUnhandledRejections: new Map(),
-    clearAsyncIdStack: nothing,
+let internals: NodeInternals;
+
+/** The steps that the next child needs, as the parent is at this moment. */
+interface Plan {
+  timers: boolean;
+  ticks: boolean;
+  asyncIds: boolean;
+  events: (string | symbol)[];
+  captureCallback: boolean;
+  exitCode: boolean;
+  sockets: SocketLike[];
+  connected: boolean;
+  dispatchers: symbol[];
+}
+
+let plan: Plan;
+
+/** In the parent, before each fork. */
+export function planFork(): void {
+  const { timerListQueue, immediateQueue, immediateInfo, timersBinding, tickQueue, tickInfo } =
+    internals;
+  noteModules();
+  plan = {
+    timers:
+      timerListQueue.peek() !== undefined ||
+      immediateQueue.head !== null ||
+      immediateInfo[0] !== 0 ||
+      immediateInfo[1] !== 0 ||
+      timersBinding.timeoutInfo[0] !== 0,
+    ticks:
+      !tickQueue.isEmpty() ||
+      tickInfo[0] !== 0 ||
+      tickInfo[1] !== 0 ||
+      internals.pendingUnhandledRejections.size > 0,
+    asyncIds: internals.hasAsyncIdStack(),
+    events: process.eventNames().filter(isParentEvent),
+    captureCallback: process.hasUncaughtExceptionCaptureCallback(),
+    exitCode: process.exitCode !== undefined,
+    sockets: activeSockets(),
+    connected: process.connected,
+    dispatchers: Object.getOwnPropertySymbols(globalThis).filter(isDispatcher),
   };
-  const silent = {
-    getpid: () => 0,
-    retireHandles: () => 0,
-    forgetPoolRequests: nothing,
-    defaultSignal: nothing,
-    nullStdin: nothing,
-    writeAllSync: nothing,
-    close: nothing,
-    write: nothing,
-    loopAlive: () => false,
-    exitNow: nothing,
-  } as unknown as typeof native;
-  return {
-    ...host,
-    internals,
-    process: standIn as unknown as typeof process,
-    global: {},
-    math: { random: Math.random },
-    queueMicrotask: (callback) => callback(),
-    native: silent,
-    loaded: { http: false, https: false, dns: false, cluster: false, hooks: false, random: false },
-    randomCaches: [],
-  };
+}
+
+/** Modules of node that hold state which a child must renew, once the program has loaded them. */
+const MODULES = {
+  http: 'NativeModule _http_agent',
+  https: 'NativeModule https',
+  dns: 'NativeModule dns',
+  cluster: 'NativeModule internal/cluster/child',
+  hooks: 'NativeModule internal/modules/esm/hooks',
+  random: 'NativeModule internal/crypto/random',
+};
+const loaded = { http: false, https: false, dns: false, cluster: false, hooks: false, random: false };
+let modulesSeen = 0;
+let moduleLoader: (() => ModuleLoader) | undefined;
+let caches: Uint8Array[] = [];
+
+function noteModules(): void {
+  const list = (process as unknown as { moduleLoadList: string[] }).moduleLoadList;
+  // The list only grows: look when it has.
+  if (list.length !== modulesSeen) {
+    modulesSeen = list.length;
+    for (const [name, entry] of Object.entries(MODULES)) {
+      loaded[name as keyof typeof loaded] ||= list.includes(entry);
+    }
+  }
+  if (loaded.random && caches.length === 0) {
+    const crypto = builtin<typeof import('node:crypto')>('crypto');
+    crypto.randomUUID(); // Makes node create the buffer.
+    caches = randomCaches(crypto);
+  }
+  if (loaded.hooks) moduleLoader ??= moduleLoaderGetter();
+}
+
+/** A public module of node that the program has loaded already; loading it here costs nothing. */
+function builtin<T>(id: string): T {
+  return internals.require(id) as T;
 }
 
 // -------------------------------------------------------------------------------------------------
 // The two beginnings
 
-/** In the child of a Process, on the old stack, with asynchronous signals blocked. */
-export function beginChild(
-  host: ChildHost,
-  errnum: number,
-  syscall: string,
-  statusWrite: number,
-): void {
-  if (errnum !== 0) {
-    native.write(statusWrite, Buffer.from(`${errnum} ${syscall}`));
-    native.exitNow(1);
+/**
+ * In the child of a Process, on the old stack, with asynchronous signals blocked.
+ *
+ * @param stdio bit 1, 2: the parent's stream on that descriptor had a handle.
+ */
+export function beginChild(stdio: number): void {
+  if (rehearsing) {
+    identify();
+    return;
   }
   try {
-    identify(host);
-    quiet(host);
-    takeExitPath(host);
-    unwinding = true;
+    identify();
+    quiet(stdio);
   } catch (error) {
-    if (rehearsing) throw error;
     // A step that fails leaves a process nobody can vouch for.
-    process.stderr.write(`node-multiprocessing: a forked child cannot start: ${String(error)}\n`);
+    writeStderr(`node-multiprocessing: a forked child cannot start: ${describe(error)}\n`);
     native.exitNow(1);
   }
+  isForked = true;
+  processChild = true;
+  unwinding = true;
 }
 
 /** In the child of `fork()`: everything goes on, as a process of its own. */
-export function continueInChild(host: ChildHost, errnum: number): void {
-  if (errnum !== 0) {
-    process.stderr.write(`node-multiprocessing: fork: the child has no event loop (errno ${errnum})\n`);
-    native.exitNow(1);
-  }
-  identify(host);
+export function continueInChild(): void {
+  identify();
   native.forgetPoolRequests();
-  takeExitPath(host);
+  isForked = true;
+}
+
+compiledBeforeFork(() => beginChild(0));
+
+function writeStderr(text: string): void {
+  try {
+    native.writeAllSync(2, Buffer.from(text));
+  } catch {
+    // Nobody reads stderr; the exit code tells.
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? String(error)) : String(error);
 }
 
 // -------------------------------------------------------------------------------------------------
 // Who am I
 
-function identify({ process, native, math, randomCaches }: ChildHost): void {
-  // node caches the pid on the process object.
-  Object.defineProperty(process, 'pid', {
-    value: native.getpid(),
-    configurable: true,
-    enumerable: true,
-    writable: true,
-  });
-  renewRandom(math, native);
+function identify(): void {
+  if (rehearsing) return;
+  ownPid = native.getpid();
+  Math.random = firstRandom;
   // node hands out randomUUID() and randomInt() from buffers filled ahead: siblings would share them.
-  for (const cache of randomCaches) native.fillRandom(cache);
+  for (const cache of caches) native.fillRandom(cache);
 }
 
 /**
@@ -278,50 +208,47 @@ function identify({ process, native, math, randomCaches }: ChildHost): void {
  * ahead. A new context, made under a fresh seed, has a generator of its own. Making one takes a
  * millisecond, so it waits for the first call.
  */
-function renewRandom(math: ChildHost['math'], native: ChildHost['native']): void {
-  math.random = function random(): number {
-    const seed = new Int32Array(1);
-    native.fillRandom(new Uint8Array(seed.buffer));
-    v8.setFlagsFromString(`--random-seed=${seed[0]! | 1}`);
-    const fresh = vm.runInNewContext('Math.random') as () => number;
-    fresh(); // V8 draws its seed here.
-    v8.setFlagsFromString('--random-seed=0');
-    math.random = fresh;
-    return fresh();
-  };
+function firstRandom(): number {
+  const seed = new Int32Array(1);
+  native.fillRandom(new Uint8Array(seed.buffer));
+  v8.setFlagsFromString(`--random-seed=${seed[0]! | 1}`);
+  const fresh = vm.runInNewContext('Math.random') as () => number;
+  fresh(); // V8 draws its seed here.
+  v8.setFlagsFromString('--random-seed=0');
+  Math.random = fresh;
+  return fresh();
 }
+Object.defineProperty(firstRandom, 'name', { value: 'random' });
 
 // -------------------------------------------------------------------------------------------------
 // Nothing of the parent acts
 
-function quiet(host: ChildHost): void {
-  const { internals, native, process } = host;
-  const sockets = activeSockets(process);
-  const stdio = native.retireHandles();
-  emptyTimers(internals);
-  emptyTicks(internals);
-  internals.clearAsyncIdStack();
-  dropListeners(process);
-  native.defaultSignal(SIGUSR1); // no inspector in children
-  for (const socket of sockets) idleSocket(socket);
-  ownStdio(host, stdio);
-  leaveIpc(host);
-  if (host.loaded.http) renewAgent(builtin<AgentHolder>('http').globalAgent);
-  if (host.loaded.https) renewAgent(builtin<AgentHolder>('https').globalAgent);
-  if (host.loaded.dns) renewResolver();
-  if (host.loaded.hooks) host.moduleLoader?.().setCustomizations?.(undefined);
-  renewDispatchers(host.global);
+function quiet(stdio: number): void {
+  if (rehearsing) return;
+  if (plan.timers) emptyTimers();
+  if (plan.ticks) emptyTicks();
+  if (plan.asyncIds) internals.clearAsyncIdStack();
+  for (const event of plan.events) process.removeAllListeners(event);
+  if (plan.captureCallback) process.setUncaughtExceptionCaptureCallback(null);
+  if (plan.exitCode) process.exitCode = undefined;
+  for (const socket of plan.sockets) idleSocket(socket);
+  stdoutMustConvert = stderrMustConvert = true;
+  ownStdin = undefined;
+  if ((stdio & 2) !== 0) stdoutOfChild();
+  if ((stdio & 4) !== 0) stderrOfChild();
+  if (plan.connected) leaveIpc();
+  if (loaded.cluster) leaveCluster();
+  if (loaded.http) renewAgent(builtin<AgentHolder>('http').globalAgent);
+  if (loaded.https) renewAgent(builtin<AgentHolder>('https').globalAgent);
+  if (loaded.dns) renewResolver();
+  if (loaded.hooks) moduleLoader?.().setCustomizations?.(undefined);
+  for (const symbol of plan.dispatchers) renewDispatcher(symbol);
 }
 
-const SIGUSR1 = process.platform === 'darwin' ? 30 : 10;
+compiledBeforeFork(() => quiet(0));
 
-function emptyTimers({
-  timerListMap,
-  timerListQueue,
-  immediateQueue,
-  immediateInfo,
-  timersBinding,
-}: NodeInternals): void {
+function emptyTimers(): void {
+  const { timerListMap, timerListQueue, immediateQueue, immediateInfo, timersBinding } = internals;
   for (const duration of Object.keys(timerListMap)) delete timerListMap[duration];
   while (timerListQueue.peek() !== undefined) timerListQueue.shift();
   immediateQueue.head = null;
@@ -332,7 +259,8 @@ function emptyTimers({
   timersBinding.toggleTimerRef(false);
 }
 
-function emptyTicks({ tickQueue, tickInfo, pendingUnhandledRejections }: NodeInternals): void {
+function emptyTicks(): void {
+  const { tickQueue, tickInfo, pendingUnhandledRejections } = internals;
   while (!tickQueue.isEmpty()) tickQueue.shift();
   tickInfo.fill(0);
   pendingUnhandledRejections.clear();
@@ -351,15 +279,18 @@ const PARENT_EVENTS = new Set<string | symbol>([
   'disconnect',
 ]);
 
-function dropListeners(process: ChildHost['process']): void {
-  for (const event of process.eventNames()) {
-    const isSignal = typeof event === 'string' && event.startsWith('SIG');
-    if (isSignal || PARENT_EVENTS.has(event)) process.removeAllListeners(event);
-  }
-  if (process.hasUncaughtExceptionCaptureCallback()) {
-    process.setUncaughtExceptionCaptureCallback(null);
-  }
-  process.exitCode = undefined;
+function isParentEvent(event: string | symbol): boolean {
+  if (event === 'exit') return process.listeners('exit').some((listener) => listener !== ownListener);
+  return PARENT_EVENTS.has(event) || (typeof event === 'string' && event.startsWith('SIG'));
+}
+
+let ownListener: NodeJS.ExitListener | undefined;
+
+/** A listener for 'exit' that is as right in a child: it alone is no reason to remove listeners there. */
+export function onExitAlways(listener: NodeJS.ExitListener): void {
+  ownListener = listener;
+  process.removeListener('exit', listener);
+  process.on('exit', listener);
 }
 
 // ---- Sockets: silent, but usable --------------------------------------------------------------
@@ -370,7 +301,7 @@ interface SocketLike {
   _writableState?: { length: number; writing?: boolean };
 }
 
-function activeSockets(process: ChildHost['process']): SocketLike[] {
+function activeSockets(): SocketLike[] {
   const handles = (process as unknown as { _getActiveHandles(): unknown[] })._getActiveHandles();
   return handles.filter((handle): handle is SocketLike => {
     const state = (handle as SocketLike | null)?._readableState;
@@ -403,57 +334,38 @@ function forgetWrites(stream: object): void {
 }
 
 // ---- Standard streams -------------------------------------------------------------------------
-
-/**
- * Output is written at once and completely, as Python's print with a flush: nothing is pending when the
- * child ends, and two writes never change places. Input is empty, as in Python.
- *
- * @param stdio bit 1, 2: the parent's stream on that descriptor exists and has a handle.
- */
-function ownStdio({ process, native }: ChildHost, stdio: number): void {
-  native.nullStdin();
-  ownOutput(process, native, 'stdout', 1, (stdio & 2) !== 0);
-  ownOutput(process, native, 'stderr', 2, (stdio & 4) !== 0);
-  Object.defineProperty(process, 'stdin', {
-    configurable: true,
-    enumerable: true,
-    get() {
-      const stdin = fs.createReadStream('', { fd: 0, autoClose: false });
-      Object.defineProperty(process, 'stdin', { configurable: true, enumerable: true, value: stdin });
-      return stdin;
-    },
-  });
-}
+//
+// Output is written at once and completely, as Python's print with a flush: nothing is pending when the
+// child ends, and two writes never change places. Input is empty, as in Python.
 
 type Output = NodeJS.WriteStream & { _type?: string; _writev?: unknown };
 
-function ownOutput(
-  process: ChildHost['process'],
-  native: ChildHost['native'],
-  name: 'stdout' | 'stderr',
-  fd: number,
-  exists: boolean,
-): void {
-  if (exists) {
-    writeAtOnce(process[name] as Output, native, fd);
-    return;
-  }
-  const inherited = Object.getOwnPropertyDescriptor(process, name);
-  if (inherited?.get === undefined) return;
-  Object.defineProperty(process, name, {
-    configurable: true,
-    enumerable: true,
-    get() {
-      const stream = inherited.get!.call(process) as Output;
-      // A file's stream writes at once by itself.
-      if (stream._type === 'tty' || stream._type === 'pipe') writeAtOnce(stream, native, fd);
-      Object.defineProperty(process, name, inherited);
-      return stream;
-    },
-  });
+/** Set in a child until its stream writes at once. */
+let stdoutMustConvert = false;
+let stderrMustConvert = false;
+let ownStdin: unknown;
+let nodeStdout: () => Output;
+let nodeStderr: () => Output;
+let nodeStdin: () => unknown;
+
+function stdoutOfChild(): Output {
+  stdoutMustConvert = false;
+  return writeAtOnce(nodeStdout.call(process), 1);
 }
 
-function writeAtOnce(stream: Output, native: ChildHost['native'], fd: number): void {
+function stderrOfChild(): Output {
+  stderrMustConvert = false;
+  return writeAtOnce(nodeStderr.call(process), 2);
+}
+
+function stdinOfChild(): unknown {
+  ownStdin ??= fs.createReadStream('', { fd: 0, autoClose: false });
+  return ownStdin;
+}
+
+function writeAtOnce(stream: Output, fd: number): Output {
+  // A file's stream writes at once by itself.
+  if (stream._type !== 'tty' && stream._type !== 'pipe') return stream;
   const writable = (stream as SocketLike)._writableState;
   if (writable !== undefined && (writable.length > 0 || writable.writing)) forgetWrites(stream);
   stream._writev = undefined;
@@ -466,30 +378,30 @@ function writeAtOnce(stream: Output, native: ChildHost['native'], fd: number): v
     }
     callback();
   };
+  return stream;
 }
 
 // ---- Connections to other processes -----------------------------------------------------------
 
-/** `process.send` and cluster speak to the parent's parent: not the child's business. */
-function leaveIpc({ process, loaded }: ChildHost): void {
-  if (process.connected) {
-    const gone = { value: undefined, configurable: true, writable: true };
-    Object.defineProperties(process, {
-      connected: { value: false, configurable: true, writable: true },
-      send: gone,
-      channel: gone,
-      _channel: gone,
-      disconnect: gone,
-    });
-  }
-  if (loaded.cluster) {
-    Object.assign(builtin<object>('cluster'), {
-      isWorker: false,
-      isPrimary: true,
-      isMaster: true,
-      worker: undefined,
-    });
-  }
+/** `process.send` speaks to the parent's parent: not the child's business. */
+function leaveIpc(): void {
+  const gone = { value: undefined, configurable: true, writable: true };
+  Object.defineProperties(process, {
+    connected: { value: false, configurable: true, writable: true },
+    send: gone,
+    channel: gone,
+    _channel: gone,
+    disconnect: gone,
+  });
+}
+
+function leaveCluster(): void {
+  Object.assign(builtin<object>('cluster'), {
+    isWorker: false,
+    isPrimary: true,
+    isMaster: true,
+    worker: undefined,
+  });
 }
 
 interface Agent {
@@ -516,116 +428,167 @@ function renewResolver(): void {
   dns.setServers(dns.getServers());
 }
 
-/** fetch's connection pool, kept under well-known symbols by every copy of undici. */
-function renewDispatchers(global: Variables): void {
-  for (const symbol of Object.getOwnPropertySymbols(global)) {
-    if (!symbol.description?.startsWith('undici.globalDispatcher.')) continue;
-    const dispatcher = global[symbol] as object | undefined;
-    const Dispatcher = dispatcher?.constructor as (new () => object) | undefined;
-    // A dispatcher that the program configured cannot be made again: registerAtFork is for that.
-    if (Dispatcher?.name === 'Agent') global[symbol] = new Dispatcher();
-  }
+/** fetch's connection pool is kept under well-known symbols by every copy of undici. */
+function isDispatcher(symbol: symbol): boolean {
+  return symbol.description?.startsWith('undici.globalDispatcher.') ?? false;
+}
+
+function renewDispatcher(symbol: symbol): void {
+  const holder = globalThis as unknown as Record<symbol, object | undefined>;
+  const Dispatcher = holder[symbol]?.constructor as (new () => object) | undefined;
+  // A dispatcher that the program configured cannot be made again: registerAtFork is for that.
+  if (Dispatcher?.name === 'Agent') holder[symbol] = new Dispatcher();
 }
 
 // -------------------------------------------------------------------------------------------------
 // The way out
+//
+// A child ends by `_exit`: node's own teardown would join threads that do not exist, and look at modules
+// whose evaluation was unwound. All ways lead through `process.emit`: the natural end through
+// 'beforeExit', `process.exit()` and an uncaught error through 'exit'.
 
-/**
- * A child ends by `_exit`: node's own teardown would join threads that do not exist, and look at modules
- * whose evaluation was unwound. All ways lead through `process.emit`: the natural end through 'beforeExit',
- * `process.exit()` and an uncaught error through 'exit'.
- */
-function takeExitPath(host: ChildHost): void {
-  const { process, native, coverage } = host;
-  if (exitPathTaken) return;
-  exitPathTaken = true;
-  const emit = process.emit as (this: unknown, event: string, ...args: unknown[]) => boolean;
-  const leave = (code: unknown, natural = false): never => {
-    let last = Number(process.exitCode ?? code ?? 0);
-    last = atExit?.(last, natural) ?? last;
-    if (coverage) v8.takeCoverage();
-    return native.exitNow(last);
-  };
-  const exit = (code: unknown, natural = false): never => {
-    try {
-      emit.call(process, 'exit', code);
-    } catch (error) {
-      reportUncaught(error);
-      process.exitCode = 7; // as node has it for an error in an exit handler
-    }
-    return leave(code, natural);
-  };
-  const endIfIdle = (): void => {
-    if (!native.loopAlive()) exit(process.exitCode ?? 0, true);
-  };
-  exitWhenIdle = () => exit(process.exitCode ?? 0, true);
+/** This process came to be by a fork. */
+let isForked = false;
+/** It is a Process's child, or descends from one. */
+let processChild = false;
+let ownPid = 0;
+
+/** Between the fork and the child's main function: errors are V8's unwinding, seen by native code. */
+let unwinding = false;
+
+/** The child's main function begins, on an empty stack. */
+export function endUnwinding(): void {
+  unwinding = false;
+}
+
+/** The exit code so far, and whether the event loop ran empty, to the code to end with. */
+type Finish = (code: number, natural: boolean) => number;
+let finish: Finish | undefined;
+
+/** Registers what a child does last. */
+export function onChildExit(last: Finish): void {
+  finish = last;
+}
+
+/** How an uncaught error is shown; the Process layer adds the process's name. */
+let showUncaught = (error: unknown): void => writeStderr(`${describe(error)}\n`);
+
+export function onUncaught(show: (error: unknown) => void): void {
+  showUncaught = show;
+}
+
+type Emit = (this: unknown, event: string | symbol, ...args: unknown[]) => boolean;
+let nodeEmit: Emit;
+let nodeFatal: Fatal;
+let coverage = false;
+
+/** Puts our switches in front of what node has on `process`. In the parent they change nothing. */
+function installSwitches(): void {
+  ownPid = native.getpid();
+  coverage = Boolean(process.env['NODE_V8_COVERAGE']);
+  nodeStdout = getterOf('stdout') as () => Output;
+  nodeStderr = getterOf('stderr') as () => Output;
+  nodeStdin = getterOf('stdin');
+  define('pid', () => ownPid);
+  define('stdout', () => (stdoutMustConvert ? stdoutOfChild() : nodeStdout.call(process)));
+  define('stderr', () => (stderrMustConvert ? stderrOfChild() : nodeStderr.call(process)));
+  define('stdin', () => (processChild ? stdinOfChild() : nodeStdin.call(process)));
+
+  nodeEmit = process.emit as Emit;
+  nodeFatal = fatalException();
+  const reallyExit = (process as unknown as { reallyExit(code: number): never }).reallyExit;
   Object.assign(process, {
-    emit(this: unknown, event: string, ...args: unknown[]) {
-      if (event === 'exit') return exit(args[0]);
-      const result = emit.call(this, event, ...args);
-      // The loop is empty. What the listeners started in microtasks and ticks may have filled it again:
-      // look when all of them have run.
-      if (event === 'beforeExit') afterMicrotasks(host, endIfIdle);
-      return result;
+    emit(this: unknown, event: string | symbol, ...args: unknown[]) {
+      if (isForked && (event === 'exit' || event === 'beforeExit')) {
+        return emitInChild(event, args[0]);
+      }
+      return Reflect.apply(nodeEmit, this, [event, ...args]);
     },
-    reallyExit: leave,
-    _fatalException: handleUncaught(process, fatalOf(process)),
+    reallyExit: (code: number) => (isForked ? leave(code, false) : reallyExit.call(process, code)),
+    _fatalException: (error: unknown, fromPromise: boolean) =>
+      isForked ? handleUncaught(error, fromPromise) : nodeFatal(error, fromPromise),
   });
 }
 
-/** Set with the exit path. */
-let exitWhenIdle: () => void;
+function getterOf(name: string): () => unknown {
+  const descriptor = Object.getOwnPropertyDescriptor(process, name);
+  return descriptor?.get ?? (() => descriptor?.value as unknown);
+}
+
+function define(name: string, get: () => unknown): void {
+  const { enumerable = true } = Object.getOwnPropertyDescriptor(process, name) ?? {};
+  // A setter as a data property would have: programs replace streams in their tests.
+  const set = (value: unknown): void => {
+    Object.defineProperty(process, name, { value, enumerable, configurable: true, writable: true });
+  };
+  Object.defineProperty(process, name, { get, set, enumerable, configurable: true });
+}
+
+function emitInChild(event: 'exit' | 'beforeExit', code: unknown): boolean {
+  if (event === 'exit') return exit(code, false);
+  const emitted = nodeEmit.call(process, event, code);
+  // The loop is empty. What the listeners started in microtasks and ticks may have filled it again: look
+  // when all of them have run.
+  process.nextTick(() => {
+    queueMicrotask(() => {
+      process.nextTick(() => {
+        if (!native.loopAlive()) exit(process.exitCode ?? 0, true);
+      });
+    });
+  });
+  return emitted;
+}
 
 /**
  * The child's main function has returned, its microtasks and ticks have run, and nothing keeps the event
  * loop. Such a child ends here: the way round the loop would have V8's platform start its worker threads
  * first, only to find them idle.
  */
-export function endIdleChild({ process }: ChildHost): void {
+export function endIdleChild(): void {
+  if (rehearsing) return;
   // Whoever wants to be asked before the exit is asked by node, the long way.
-  if (process.listenerCount('beforeExit') === 0) exitWhenIdle();
+  if (process.listenerCount('beforeExit') === 0) exit(process.exitCode ?? 0, true);
 }
 
-/** Calls back when all microtasks and ticks of now, and those they lead to, have run. */
-function afterMicrotasks({ process, queueMicrotask }: ChildHost, callback: () => void): void {
-  process.nextTick(() => {
-    queueMicrotask(() => {
-      process.nextTick(callback);
-    });
-  });
+function exit(code: unknown, natural: boolean): never {
+  if (rehearsing) return undefined as never;
+  try {
+    nodeEmit.call(process, 'exit', code);
+  } catch (error) {
+    showUncaught(error);
+    process.exitCode = 7; // as node has it for an error in an exit handler
+  }
+  return leave(code, natural);
 }
 
-type Fatal = ReturnType<typeof fatalException>;
-
-function fatalOf(process: ChildHost['process']): Fatal {
-  return (process as unknown as { _fatalException: Fatal })._fatalException;
+function leave(code: unknown, natural: boolean): never {
+  if (rehearsing) return undefined as never;
+  let last = Number(process.exitCode ?? code ?? 0);
+  last = finish?.(last, natural) ?? last;
+  if (coverage) v8.takeCoverage();
+  return native.exitNow(last);
 }
 
-let reportUncaught: (error: unknown) => void = (error) => {
-  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
-};
-
-/** How an uncaught error is shown; the Process layer adds the process's name. */
-export function onUncaught(report: (error: unknown) => void): void {
-  reportUncaught = report;
-}
+compiledBeforeFork(() => {
+  endUnwinding();
+  endIdleChild();
+  exit(0, true);
+  leave(0, true);
+});
 
 /** Ends the process after an uncaught error: shown, exit listeners run, code 1. */
 export function dieOf(error: unknown): never {
-  reportUncaught(error);
+  showUncaught(error);
   process.exitCode = 1;
   return process.exit(1);
 }
 
-function handleUncaught(process: ChildHost['process'], original: Fatal): Fatal {
-  return (error, fromPromise) => {
-    if (unwinding) return true;
-    const handled =
-      process.listenerCount('uncaughtException') > 0 ||
-      process.hasUncaughtExceptionCaptureCallback();
-    if (handled) return original(error, fromPromise);
-    const origin = fromPromise ? 'unhandledRejection' : 'uncaughtException';
-    (process as EventEmitter).emit('uncaughtExceptionMonitor', error, origin);
-    dieOf(error);
-  };
+function handleUncaught(error: unknown, fromPromise: boolean): boolean {
+  if (unwinding) return true;
+  const handled =
+    process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
+  if (handled || !processChild) return nodeFatal(error, fromPromise);
+  const origin = fromPromise ? 'unhandledRejection' : 'uncaughtException';
+  nodeEmit.call(process, 'uncaughtExceptionMonitor', error, origin);
+  return dieOf(error);
 }

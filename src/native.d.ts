@@ -148,29 +148,26 @@ export interface NativeFork {
   /** Why this process cannot be forked; null when it can. */
   forkProblem(): string | null;
   /**
-   * Answers the pid in the parent. In the child `onChild` runs at once, on the old stack, with
-   * signals blocked; `errnum` is not 0 when the event loop could not be revived. Then, with
-   * `unwind`, the call answers undefined, V8 unwinds the stack and `main` runs on an empty one, and
-   * `idle` after it when nothing is left to do; without, it answers 0. Throws EAGAIN, ENOMEM, EMFILE; EAGAIN also when V8's background work
-   * does not come to rest within `restTimeoutMs`.
+   * Once, before the first fork: what the child of an unwinding fork runs. `onChild` at once, on the
+   * old stack, with signals blocked; `errnum` is not 0 when the event loop could not be revived;
+   * bit n of `stdio`: the parent's stream on descriptor n had a handle. `main` on an empty stack.
+   * `idle` after it, when nothing is left to do.
    */
-  fork(
-    unwind: boolean,
-    restTimeoutMs: number,
-    onChild: (errnum: number, syscall: string) => void,
-    main?: () => void,
-    idle?: () => void,
-  ): number | undefined;
-  /** Child: silences the parent's handles; bit n: the stream on descriptor n (0 to 2) had one. */
-  retireHandles(): number;
+  prepareFork(
+    onChild: (errnum: number, stdio: number) => void,
+    main: () => void,
+    idle: () => void,
+  ): void;
+  /**
+   * Answers the pid in the parent. In the child it answers 0, or, with `unwind`, undefined: then V8
+   * unwinds the stack, and every handle of the parent's is silent. Throws EAGAIN, ENOMEM, EMFILE;
+   * EAGAIN also when V8's background work does not come to rest within `restTimeoutMs`.
+   */
+  fork(unwind: boolean, restTimeoutMs: number): number | undefined;
   /** Child that goes on: forgets requests whose threads do not exist. */
   forgetPoolRequests(): void;
   /** Whether anything keeps the event loop going. */
   loopAlive(): boolean;
-  /** Child: descriptor 0 reads nothing. */
-  nullStdin(): void;
-  /** Resets a signal to its default action. */
-  defaultSignal(signal: number): void;
   /** _exit(2). */
   exitNow(code: number): never;
   /** An Error as a failed system call of this process would throw it. */

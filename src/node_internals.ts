@@ -38,6 +38,7 @@ export interface NodeInternals {
    * not end the child.
    */
   pendingUnhandledRejections: Map<unknown, unknown>;
+  hasAsyncIdStack: () => boolean;
   clearAsyncIdStack: () => void;
 }
 
@@ -152,7 +153,10 @@ export function nodeInternals(): NodeInternals {
       },
     },
     { of: process.nextTick, names: { queue: 'tickQueue', tickInfo: 'tickInfo' } },
-    { of: fatalException(), names: { clearAsyncIdStack: 'clearAsyncIdStack' } },
+    {
+      of: fatalException(),
+      names: { clearAsyncIdStack: 'clearAsyncIdStack', hasAsyncIdStack: 'hasAsyncIdStack' },
+    },
   ]) as unknown as NodeInternals;
   const { processPromiseRejections } = found.require('internal/process/promises');
   const names = { pendingUnhandledRejections: 'pendingUnhandledRejections' };
@@ -160,8 +164,10 @@ export function nodeInternals(): NodeInternals {
   return internals;
 }
 
+export type Fatal = (error: unknown, fromPromise: boolean) => boolean;
+
 /** node's handler of uncaught errors, which C++ looks up on `process` each time. */
-export function fatalException(): (error: unknown, fromPromise: boolean) => boolean {
+export function fatalException(): Fatal {
   return (process as unknown as { _fatalException: never })._fatalException;
 }
 
@@ -177,9 +183,13 @@ export function randomCaches(crypto: { randomUUID: unknown; randomInt: unknown }
   return [uuid, uuidPlain, int].filter((cache) => cache instanceof Uint8Array);
 }
 
+export interface ModuleLoader {
+  setCustomizations?(none: undefined): void;
+}
+
 /** node's getter of the loader behind `import()`. */
-export function moduleLoaderGetter(): (() => { setCustomizations?(none: undefined): void }) | undefined {
+export function moduleLoaderGetter(): (() => ModuleLoader) | undefined {
   const names = { getOrInitializeCascadedLoader: 'getter' };
   const { getter } = read([{ of: nodeModule.register, names }], true);
-  return getter as ReturnType<typeof moduleLoaderGetter>;
+  return getter as (() => ModuleLoader) | undefined;
 }

@@ -14,7 +14,8 @@ export function memoryOf(pid = 'self') {
   } catch {
     return null;
   }
-  const bytes = (field) => Number(new RegExp(`^${field}:\\s*(\\d+) kB`, 'm').exec(text)?.[1]) * 1024;
+  const bytes = (field) =>
+    Number(new RegExp(`^${field}:\\s*(\\d+) kB`, 'm').exec(text)?.[1]) * 1024;
   return {
     rss: bytes('Rss'),
     private: bytes('Private_Clean') + bytes('Private_Dirty'),

@@ -53,7 +53,9 @@ export function toMarkdown(table) {
 export function figures(value) {
   if (!Number.isFinite(value)) return '–';
   const magnitude = Math.abs(value);
-  return value.toFixed(magnitude >= 99.95 ? 0 : magnitude >= 9.995 ? 1 : magnitude >= 0.9995 ? 2 : 3);
+  return value.toFixed(
+    magnitude >= 99.95 ? 0 : magnitude >= 9.995 ? 1 : magnitude >= 0.9995 ? 2 : 3,
+  );
 }
 
 export const milliseconds = (value) => `${figures(value)} ms`;

@@ -15,9 +15,7 @@ const here = fileURLToPath(import.meta.url);
 export async function byChildProcess(texts, shares) {
   const begin = Date.now();
   const answers = await Promise.all(
-    shares.map((share) =>
-      ask({ begin, files: share.map((i) => texts[i].file) }),
-    ),
+    shares.map((share) => ask({ begin, files: share.map((i) => texts[i].file) })),
   );
   const results = [];
   const children = answers.map(({ results: part, ...figures }, nth) => {

@@ -55,7 +55,8 @@ function* filesBelow(folder, skipped) {
     try {
       entries = readdirSync(current, { withFileTypes: true });
     } catch (error) {
-      if (current === folder) throw new Error(`cannot read ${folder}: ${error.code}`, { cause: error });
+      if (current === folder)
+        throw new Error(`cannot read ${folder}: ${error.code}`, { cause: error });
       skipped.unreadable = (skipped.unreadable ?? 0) + 1;
       continue;
     }

@@ -18,8 +18,8 @@ const COLUMNS = [
   { title: 'time', width: 8 },
   { title: 'speed-up', width: 9 },
   { title: 'at work after', width: 14 },
-  { title: 'own memory', width: 12 },
-  { title: 'shared memory', width: 14 },
+  { title: 'own / child', width: 12 },
+  { title: 'shared / child', width: 15 },
 ];
 
 function printLine(cells) {

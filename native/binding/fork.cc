@@ -42,14 +42,16 @@ Napi::Value MakeError(const Napi::CallbackInfo& info) {
 
 #if !defined(_WIN32)
 
-// The child's start, between the fork and the idle callback. One per process: a fork happens on the main
-// thread only, and this is written in the child only.
+// What the child of an unwinding fork runs: made in the parent before its first fork, because every page
+// that the child writes is a page it copies. One per process: forks happen on the main thread only.
 struct ChildStart {
-  napi_env env;
+  Napi::FunctionReference on_child;
   Napi::FunctionReference main;
   Napi::FunctionReference idle_function;
   uv_idle_t idle;
 };
+
+ChildStart* g_start = nullptr;
 
 uv_loop_t* LoopOf(Napi::Env env) {
   uv_loop_t* loop = nullptr;
@@ -57,36 +59,26 @@ uv_loop_t* LoopOf(Napi::Env env) {
   return loop;
 }
 
+// On an empty stack.
 void StartChild(uv_idle_t* idle) {
-  auto* start = static_cast<ChildStart*>(idle->data);
   uv_idle_stop(idle);
   core::AdmitJavaScript();
   core::CancelTerminateExecution();
-  Napi::Env env(start->env);
+  Napi::Env env = g_start->main.Env();
   Napi::HandleScope scope(env);
   // What our own native frames, unwound, have noted of the termination.
   napi_value ignored;
   napi_get_and_clear_last_exception(env, &ignored);
-  core::DiscardMicrotasks();
-  core::ArmNodeTimer(idle->loop);
+  core::ArmNodeTimer();
   core::FlushForegroundTasks();
-  Napi::Function main = start->main.Value();
-  Napi::Function idle_function = start->idle_function.Value();
-  uv_loop_t* loop = idle->loop;
-  // Memory that lives as long as the process: closing the handle would keep the loop for one more turn.
-  uv_unref(reinterpret_cast<uv_handle_t*>(idle));
-  main.MakeCallback(env.Global(), {});
-  if (uv_loop_alive(loop) == 0 && core::WorkersUnused()) {
-    idle_function.MakeCallback(env.Global(), {});
+  g_start->main.Value().MakeCallback(env.Global(), {});
+  if (uv_loop_alive(idle->loop) == 0 && core::WorkersUnused()) {
+    g_start->idle_function.Value().MakeCallback(env.Global(), {});
   }
 }
 
-void ScheduleChild(Napi::Env env, Napi::Function main, Napi::Function idle_function) {
-  auto* start = new ChildStart{env, Napi::Persistent(main), Napi::Persistent(idle_function), {}};
-  uv_loop_t* loop = LoopOf(env);
-  uv_idle_init(loop, &start->idle);
-  start->idle.data = start;
-  uv_idle_start(&start->idle, &StartChild);
+void UnwindToStart() {
+  uv_idle_start(&g_start->idle, &StartChild);
   // node calls its timers' JavaScript again and again until it returns; the lists are empty, so it may.
   // From a timer the loop comes to our idle handle before anything of the parent's.
   if (!core::InNodeTimer()) core::RefuseJavaScript();
@@ -95,46 +87,60 @@ void ScheduleChild(Napi::Env env, Napi::Function main, Napi::Function idle_funct
   core::TerminateExecution();
 }
 
-// fork(unwind, restTimeoutMs, onChild, main?, idle?) → pid, 0 in the child.
-// `onChild` runs in the child at once, on the old stack, with signals blocked. With `unwind` the call
-// does not return to JavaScript in the child: `main` runs on an empty stack instead, and after it `idle`,
-// if nothing is left to do: no handle, and no background work of V8's.
+// Standard input of a child: nothing to read. The parent's descriptor is not touched.
+void NullStdin() {
+  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (null < 0) return;
+  if (null == 0) {
+    fcntl(0, F_SETFD, 0);
+    return;
+  }
+  dup2(null, 0);
+  close(null);
+}
+
+// prepareFork(onChild, main, idle)
+void PrepareFork(const Napi::CallbackInfo& info) {
+  if (g_start != nullptr) return;
+  g_start = new ChildStart{Napi::Persistent(info[0].As<Napi::Function>()),
+                           Napi::Persistent(info[1].As<Napi::Function>()),
+                           Napi::Persistent(info[2].As<Napi::Function>()),
+                           {}};
+  uv_idle_init(LoopOf(info.Env()), &g_start->idle);
+}
+
+// fork(unwind, restTimeoutMs) → pid in the parent; in the child 0, or, unwinding, undefined.
 Napi::Value Fork(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const bool unwind = info[0].As<Napi::Boolean>();
   const int timeout_ms = info[1].As<Napi::Number>();
-  Napi::Function on_child = info[2].As<Napi::Function>();
+  uv_loop_t* loop = LoopOf(env);
 
-  const core::ForkResult result = core::Fork(LoopOf(env), timeout_ms);
+  const core::ForkResult result = core::Fork(loop, timeout_ms);
   if (!result.problem.empty()) {
-    Napi::Error error = MakeErrnoError(env, EAGAIN, "fork", result.problem);
-    error.ThrowAsJavaScriptException();
+    MakeErrnoError(env, EAGAIN, "fork", result.problem).ThrowAsJavaScriptException();
     return env.Undefined();
   }
-  if (result.pid < 0) {
+  if (result.pid != 0) {
+    if (result.pid > 0) return Napi::Number::New(env, result.pid);
     ThrowErrno(env, result.error, result.syscall);
     return env.Undefined();
   }
-  if (result.pid > 0) return Napi::Number::New(env, result.pid);
-
-  on_child.Call({Napi::Number::New(env, result.error), Napi::String::New(env, result.syscall)});
-  if (unwind) {
-    // Whatever onChild threw belongs to nobody: the child's own start must not be prevented by it.
-    if (env.IsExceptionPending()) env.GetAndClearPendingException();
-    ScheduleChild(env, info[3].As<Napi::Function>(), info[4].As<Napi::Function>());
+  if (!unwind) {
     core::AdmitSignals();
+    if (result.error == 0) return Napi::Number::New(env, 0);
+    ThrowErrno(env, result.error, result.syscall);
     return env.Undefined();
   }
+  const unsigned stdio = result.error == 0 ? core::RetireHandles(loop) : 0;
+  NullStdin();
+  signal(SIGUSR1, SIG_DFL);  // no inspector in children
+  g_start->on_child.Call({Napi::Number::New(env, result.error), Napi::Number::New(env, stdio)});
+  // Whatever it threw belongs to nobody: the child's own start must not be prevented by it.
+  if (env.IsExceptionPending()) env.GetAndClearPendingException();
+  UnwindToStart();
   core::AdmitSignals();
-  if (env.IsExceptionPending()) return env.Undefined();
-  return Napi::Number::New(env, 0);
-}
-
-// retireHandles() → bit n set: the parent's stream on descriptor n (0 to 2) had a handle.
-Napi::Value RetireHandles(const Napi::CallbackInfo& info) {
-  uv_loop_t* loop = LoopOf(info.Env());
-  core::StopNodeTimer(loop);
-  return Napi::Number::New(info.Env(), core::RetireHandles(loop));
+  return env.Undefined();
 }
 
 Napi::Value LoopAlive(const Napi::CallbackInfo& info) {
@@ -154,22 +160,6 @@ Napi::Value ForkProblem(const Napi::CallbackInfo& info) {
 
 void ExitNow(const Napi::CallbackInfo& info) {
   _exit(info[0].As<Napi::Number>().Int32Value() & 0xff);
-}
-
-void DefaultSignal(const Napi::CallbackInfo& info) {
-  signal(info[0].As<Napi::Number>().Int32Value(), SIG_DFL);
-}
-
-// Standard input of a child: nothing to read. The parent's descriptor is not touched.
-void NullStdin(const Napi::CallbackInfo&) {
-  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (null < 0) return;
-  if (null == 0) {
-    fcntl(0, F_SETFD, 0);
-    return;
-  }
-  dup2(null, 0);
-  close(null);
 }
 
 void TrackChild(const Napi::CallbackInfo& info) {
@@ -210,13 +200,11 @@ void InitFork(Napi::Env env, Napi::Object exports) {
   exports["makeErrnoError"] = Napi::Function::New(env, MakeError, "makeErrnoError");
   exports["forkProblem"] = Napi::Function::New(env, ForkProblem, "forkProblem");
 #if !defined(_WIN32)
+  exports["prepareFork"] = Napi::Function::New(env, PrepareFork, "prepareFork");
   exports["fork"] = Napi::Function::New(env, Fork, "fork");
-  exports["retireHandles"] = Napi::Function::New(env, RetireHandles, "retireHandles");
   exports["forgetPoolRequests"] = Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
   exports["loopAlive"] = Napi::Function::New(env, LoopAlive, "loopAlive");
   exports["exitNow"] = Napi::Function::New(env, ExitNow, "exitNow");
-  exports["defaultSignal"] = Napi::Function::New(env, DefaultSignal, "defaultSignal");
-  exports["nullStdin"] = Napi::Function::New(env, NullStdin, "nullStdin");
   exports["trackChild"] = Napi::Function::New(env, TrackChild, "trackChild");
   exports["untrackChild"] = Napi::Function::New(env, UntrackChild, "untrackChild");
   exports["handleDeathBy"] = Napi::Function::New(env, HandleDeathBy, "handleDeathBy");

@@ -15,6 +15,12 @@
 namespace mp::core {
 namespace {
 
+// Looked up in the parent: a symbol search in the child touches, and so copies in, dozens of pages.
+uv_timer_cb g_node_timer_callback;
+uv_timer_t* g_node_timer = nullptr;
+size_t g_node_timer_callback_bytes = 4096;  // its length, where the symbol table tells
+uintptr_t g_stack_base = 0;                 // of the main thread
+
 // uv__queue: a circular list. Its two pointers have been `void* queue[2]` and `struct uv__queue` over
 // the 1.x series, with the same layout.
 struct QueueLink {
@@ -109,6 +115,12 @@ void RetireHandle(uv_handle_t* handle, void* data) {
     case UV_FS_POLL:
       uv_fs_poll_stop(reinterpret_cast<uv_fs_poll_t*>(handle));
       break;
+    case UV_TIMER:
+      if (reinterpret_cast<uv_timer_t*>(handle)->timer_cb == g_node_timer_callback) {
+        g_node_timer = reinterpret_cast<uv_timer_t*>(handle);
+        uv_timer_stop(g_node_timer);
+      }
+      break;
     default:
       // Timers other than node's belong to V8's delayed tasks; async, check, idle and prepare handles
       // are node's own machinery, which the child needs. They only must not keep it alive.
@@ -139,23 +151,6 @@ void DropFinishedWork(uv_loop_t* loop) {
   Reset(Link(&loop->wq));
 }
 
-// Looked up in the parent: a symbol search in the child touches, and so copies in, dozens of pages.
-uv_timer_cb g_node_timer_callback;
-size_t g_node_timer_callback_bytes = 4096;  // its length, where the symbol table tells
-uintptr_t g_stack_base = 0;                 // of the main thread
-
-template <typename F>
-void WithNodeTimer(uv_loop_t* loop, F action) {
-  uv_walk(
-      loop,
-      [](uv_handle_t* handle, void* data) {
-        auto* timer = reinterpret_cast<uv_timer_t*>(handle);
-        if (handle->type != UV_TIMER || timer->timer_cb != g_node_timer_callback) return;
-        if (uv_is_closing(handle)) return;
-        (*static_cast<F*>(data))(timer);
-      },
-      &action);
-}
 
 }  // namespace
 
@@ -218,13 +213,8 @@ unsigned RetireHandles(uv_loop_t* loop) {
   return standard_streams;
 }
 
-void StopNodeTimer(uv_loop_t* loop) {
-  WithNodeTimer(loop, [](uv_timer_t* timer) { uv_timer_stop(timer); });
-}
-
-void ArmNodeTimer(uv_loop_t* loop) {
-  WithNodeTimer(loop,
-                [](uv_timer_t* timer) { uv_timer_start(timer, g_node_timer_callback, 1, 0); });
+void ArmNodeTimer() {
+  if (g_node_timer != nullptr) uv_timer_start(g_node_timer, g_node_timer_callback, 1, 0);
 }
 
 }  // namespace mp::core

@@ -28,11 +28,12 @@ void ForgetPoolRequests(uv_loop_t* loop);
 // parent acts in the child. Answers the descriptors among 0 to 2 that had a handle, as a bit set.
 unsigned RetireHandles(uv_loop_t* loop);
 
-// node keeps one loop timer for all JS timers. Stop it while the JS timer lists are emptied; arm it for
-// one turn afterwards, because node's JS side believes that it is armed for the parent's next expiry.
-bool InNodeTimer();  // whether the calling (main) thread is inside its callback
-void StopNodeTimer(uv_loop_t* loop);
-void ArmNodeTimer(uv_loop_t* loop);
+// node keeps one loop timer for all JS timers. RetireHandles stops it; this arms it for one turn, because
+// node's JS side believes that it is armed for the parent's next expiry.
+void ArmNodeTimer();
+
+// Whether the calling (main) thread is inside that timer's callback.
+bool InNodeTimer();
 
 }  // namespace mp::core
 

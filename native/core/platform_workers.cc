@@ -3,12 +3,16 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -81,9 +85,11 @@ size_t SafeReadWords(const void* from, uintptr_t* to, size_t words) {
 // V8's queue), so the last one to let go frees it.
 struct Gathering {
   std::atomic<uint32_t> arrived{0};  // futex word: the gatherer waits for it to reach `expected`
+  std::atomic<uint32_t> places{0};   // taken in who[] and thread_ids[]
   std::atomic<uint32_t> open{0};     // futex word: the parked workers wait for it to become 1
   std::atomic<int> references;
   pthread_t who[kMaxWorkers];
+  pid_t thread_ids[kMaxWorkers];
 
   explicit Gathering(int tasks) : references(tasks + 1) {}
   void Unref() {
@@ -100,13 +106,12 @@ class RestTask final : public V8Task {
   void Run() override {
     // Acquire pairs with Open()'s release: a late task of a finished gathering must not park.
     if (gathering_->open.load(std::memory_order_acquire) != 0) return;
-    // Each worker parks in the one task it took, so `mine` is unique per thread.
-    uint32_t mine = gathering_->arrived.load(std::memory_order_relaxed);
-    do {
-      if (mine >= kMaxWorkers) return;
-      gathering_->who[mine] = pthread_self();
-      // Release pairs with the gatherer's acquire load of `arrived`: it reads who[].
-    } while (!gathering_->arrived.compare_exchange_weak(mine, mine + 1, std::memory_order_acq_rel));
+    // Each worker parks in the one task it took, so it has a place of its own.
+    const uint32_t mine = gathering_->places.fetch_add(1, std::memory_order_relaxed);
+    gathering_->who[mine] = pthread_self();
+    gathering_->thread_ids[mine] = static_cast<pid_t>(syscall(SYS_gettid));
+    // Release pairs with the gatherer's acquire load of `arrived`: it reads who[] and thread_ids[].
+    gathering_->arrived.fetch_add(1, std::memory_order_release);
     FutexWake(&gathering_->arrived, 1);
     while (gathering_->open.load(std::memory_order_acquire) == 0) {
       FutexWait(&gathering_->open, 0, -1);
@@ -188,7 +193,7 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
     }
   }
   // In a child whose runner has not been needed yet there is nobody to bring to rest.
-  if (unused()) return "";
+  if (unused() || AllAsleep()) return "";
 
   auto* gathering = new Gathering(workers_);
   for (int i = 0; i < workers_; i++) Post(platform_, new RestTask(gathering));
@@ -213,7 +218,101 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
       return problem;
     }
   }
+  worker_threads_.assign(gathering->thread_ids, gathering->thread_ids + workers_);
   return "";
+}
+
+namespace {
+
+// What a sleeping thread waits for: "202 0x7f.. 0x189 .." is a system call with its arguments; "running"
+// is a thread that is, or is about to be.
+struct Sleep {
+  long number = -1;
+  uintptr_t arguments[4] = {};
+};
+
+bool ReadSleep(int task_dir, const char* thread, Sleep* sleep) {
+  char path[32];
+  snprintf(path, sizeof(path), "%.16s/syscall", thread);
+  const int fd = openat(task_dir, path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  char line[256];
+  const ssize_t got = read(fd, line, sizeof(line) - 1);
+  close(fd);
+  if (got <= 0) return false;
+  line[got] = '\0';
+  return sscanf(line, "%ld %lx %lx %lx %lx", &sleep->number, &sleep->arguments[0],
+                &sleep->arguments[1], &sleep->arguments[2], &sleep->arguments[3]) == 5;
+}
+
+// Whether the address lies in the variables of the program or of a library.
+bool InStaticData(uintptr_t address) {
+  auto contains = [](dl_phdr_info* info, size_t, void* data) {
+    const uintptr_t wanted = *static_cast<uintptr_t*>(data);
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+      const ElfW(Phdr)& segment = info->dlpi_phdr[i];
+      const uintptr_t start = info->dlpi_addr + segment.p_vaddr;
+      if (segment.p_type == PT_LOAD && wanted >= start && wanted < start + segment.p_memsz) return 1;
+    }
+    return 0;
+  };
+  return dl_iterate_phdr(contains, &address) != 0;
+}
+
+bool IsEpollWithoutLimit(const Sleep& sleep) {
+#if defined(SYS_epoll_wait)
+  if (sleep.number == SYS_epoll_wait) return static_cast<int>(sleep.arguments[3]) == -1;
+#endif
+  return sleep.number == SYS_epoll_pwait && static_cast<int>(sleep.arguments[3]) == -1;
+}
+
+}  // namespace
+
+bool PlatformWorkers::IsWorker(pid_t thread) const {
+  for (pid_t worker : worker_threads_) {
+    if (worker == thread) return true;
+  }
+  return false;
+}
+
+// True when every other thread of the process sleeps where it can neither run V8's work nor give any:
+// - each worker in a futex inside the runner object, which is its queue's condition variable;
+// - one thread, the runner's scheduler of delayed tasks, in an epoll_wait without a time limit, so that
+//   no delayed task is pending;
+// - others in a futex in a program's static data: libuv's idle pool, node's signal watcher.
+// A task posted by somebody else a moment ago shows as a running worker. Since the calling thread is the
+// only one that could post now, what was seen stays true until the fork.
+bool PlatformWorkers::AllAsleep() const {
+  if (worker_threads_.empty()) return false;
+  const auto runner = reinterpret_cast<uintptr_t>(*runner_slot_);
+  DIR* tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) return false;
+  const pid_t self = static_cast<pid_t>(syscall(SYS_gettid));
+  size_t workers = 0;
+  int schedulers = 0;
+  bool asleep = true;
+  while (asleep) {
+    const dirent* entry = readdir(tasks);
+    if (entry == nullptr) break;
+    const pid_t thread = static_cast<pid_t>(atoi(entry->d_name));
+    if (thread <= 0 || thread == self) continue;
+    Sleep sleep;
+    if (!ReadSleep(dirfd(tasks), entry->d_name, &sleep)) {
+      asleep = false;
+    } else if (sleep.number == SYS_futex) {
+      const uintptr_t word = sleep.arguments[0];
+      if (IsWorker(thread)) {
+        asleep = word >= runner && word < runner + kRunnerWords * sizeof(void*);
+        workers++;
+      } else {
+        asleep = InStaticData(word);
+      }
+    } else {
+      asleep = IsEpollWithoutLimit(sleep) && ++schedulers == 1;
+    }
+  }
+  closedir(tasks);
+  return asleep && workers == worker_threads_.size() && schedulers == 1;
 }
 
 void PlatformWorkers::Release() {
@@ -358,6 +457,7 @@ void PlatformWorkers::PrepareLateStart() {
 
 void PlatformWorkers::ReplaceInChild() {
   gathering_ = nullptr;
+  worker_threads_.clear();
   if (late_vtable_ == nullptr) {
     StartFreshRunner();
     return;

@@ -12,6 +12,8 @@
 //                  holds no V8 lock, owns no LocalHeap, takes part in no job, and is not inside a
 //                  condition variable of the platform's queue. The tasks are posted with the lowest
 //                  priority, so all work posted before has been taken by then.
+//                  Where all of them are asleep waiting for work, and nobody but the caller could give them
+//                  any, they are left asleep: that is seen in /proc, and saves waking them.
 //   Release()      lets them go on (parent).
 //   ReplaceInChild sees to it that the platform's first use in the child finds a new task runner, with
 //                  worker threads that exist, in place of the copied one, whose threads do not. A child
@@ -22,9 +24,12 @@
 #ifndef MP_CORE_PLATFORM_WORKERS_H_
 #define MP_CORE_PLATFORM_WORKERS_H_
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace mp::core {
 
@@ -51,6 +56,8 @@ class PlatformWorkers {
 
  private:
   std::string FindPlatform();
+  bool AllAsleep() const;
+  bool IsWorker(pid_t thread) const;
   std::string FindRunnerSlot();
   void PrepareLateStart();
   void StartFreshRunner();
@@ -61,6 +68,7 @@ class PlatformWorkers {
   void* platform_ = nullptr;      // node::NodePlatform*
   void** runner_slot_ = nullptr;  // where the platform keeps its WorkerThreadsTaskRunner*
   int workers_ = 0;
+  std::vector<pid_t> worker_threads_;  // their thread ids, known from the first gathering of this process
   void** own_vtable_ = nullptr;   // the platform's virtual table as node made it
   void** late_vtable_ = nullptr;  // a copy whose entries start the child's runner first
   Gathering* gathering_ = nullptr;
