@@ -24,6 +24,7 @@ import {
   continueInChild,
   endIdleChild,
   endUnwinding,
+  hasAsyncContext,
   isRehearsal,
   planFork,
   prepareForks,
@@ -162,6 +163,10 @@ interface Job<T> {
 
 let job: Job<unknown>;
 
+function call<T>(main: (argument: T) => void, argument: T): void {
+  main(argument);
+}
+
 /** In the child, on the parent's stack. */
 function onChild(errnum: number, stdio: number): void {
   if (isRehearsal()) return;
@@ -188,7 +193,7 @@ compiledBeforeFork(() => onChild(0, 0));
 compiledBeforeFork(runMain);
 compiledBeforeFork(() => {
   const inContext = AsyncLocalStorage.snapshot() as (callback: () => void) => void;
-  inContext(() => runHooks('afterInChild', []));
+  inContext(() => call(runHooks.bind(null, 'afterInChild'), []));
 });
 
 /**
@@ -203,7 +208,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   job = {
     main: main as (argument: unknown) => void,
     argument,
-    inContext: AsyncLocalStorage.snapshot(),
+    inContext: hasAsyncContext() ? AsyncLocalStorage.snapshot() : call,
     statusRead,
     statusWrite,
     inChild: false,

@@ -73,6 +73,8 @@ interface Plan {
   ticks: boolean;
   asyncIds: boolean;
   events: (string | symbol)[];
+  /** The parent's listeners for 'exit'. */
+  exitListeners: unknown[];
   captureCallback: boolean;
   exitCode: boolean;
   sockets: SocketLike[];
@@ -81,6 +83,12 @@ interface Plan {
 }
 
 let plan: Plan;
+
+/** Whether an AsyncLocalStorage has a value here, or async hooks watch. */
+export function hasAsyncContext(): boolean {
+  const { initHooksExist, AsyncContextFrame } = internals;
+  return initHooksExist() || AsyncContextFrame?.current?.() !== undefined;
+}
 
 /** In the parent, before each fork. */
 export function planFork(): void {
@@ -101,6 +109,7 @@ export function planFork(): void {
       internals.pendingUnhandledRejections.size > 0,
     asyncIds: internals.hasAsyncIdStack(),
     events: process.eventNames().filter(isParentEvent),
+    exitListeners: process.listeners('exit'),
     captureCallback: process.hasUncaughtExceptionCaptureCallback(),
     exitCode: process.exitCode !== undefined,
     sockets: activeSockets(),
@@ -198,10 +207,13 @@ function describe(error: unknown): string {
 function identify(): void {
   if (rehearsing) return;
   ownPid = native.getpid();
-  Math.random = firstRandom;
+  randomSource = firstRandom;
   // node hands out randomUUID() and randomInt() from buffers filled ahead: siblings would share them.
   for (const cache of caches) native.fillRandom(cache);
 }
+
+/** Where Math.random's numbers come from. */
+let randomSource: () => number;
 
 /**
  * V8 seeds Math.random once per context, and the child has a copy of the state and of the numbers drawn
@@ -212,13 +224,21 @@ function firstRandom(): number {
   const seed = new Int32Array(1);
   native.fillRandom(new Uint8Array(seed.buffer));
   v8.setFlagsFromString(`--random-seed=${seed[0]! | 1}`);
-  const fresh = vm.runInNewContext('Math.random') as () => number;
-  fresh(); // V8 draws its seed here.
+  randomSource = vm.runInNewContext('Math.random') as () => number;
+  randomSource(); // V8 draws its seed here.
   v8.setFlagsFromString('--random-seed=0');
-  Math.random = fresh;
-  return fresh();
+  return randomSource();
 }
-Object.defineProperty(firstRandom, 'name', { value: 'random' });
+
+function installRandom(): void {
+  randomSource = Math.random;
+  const { random } = {
+    random(): number {
+      return randomSource();
+    },
+  };
+  Math.random = random;
+}
 
 // -------------------------------------------------------------------------------------------------
 // Nothing of the parent acts
@@ -266,9 +286,11 @@ function emptyTicks(): void {
   pendingUnhandledRejections.clear();
 }
 
-/** Events of `process` whose listeners speak for the parent. Warnings are still printed. */
+/**
+ * Events of `process` whose listeners speak for the parent. Warnings are still printed; those of 'exit' are
+ * told apart at the child's exit.
+ */
 const PARENT_EVENTS = new Set<string | symbol>([
-  'exit',
   'beforeExit',
   'uncaughtException',
   'uncaughtExceptionMonitor',
@@ -280,17 +302,7 @@ const PARENT_EVENTS = new Set<string | symbol>([
 ]);
 
 function isParentEvent(event: string | symbol): boolean {
-  if (event === 'exit') return process.listeners('exit').some((listener) => listener !== ownListener);
   return PARENT_EVENTS.has(event) || (typeof event === 'string' && event.startsWith('SIG'));
-}
-
-let ownListener: NodeJS.ExitListener | undefined;
-
-/** A listener for 'exit' that is as right in a child: it alone is no reason to remove listeners there. */
-export function onExitAlways(listener: NodeJS.ExitListener): void {
-  ownListener = listener;
-  process.removeListener('exit', listener);
-  process.on('exit', listener);
 }
 
 // ---- Sockets: silent, but usable --------------------------------------------------------------
@@ -485,6 +497,7 @@ let coverage = false;
 /** Puts our switches in front of what node has on `process`. In the parent they change nothing. */
 function installSwitches(): void {
   ownPid = native.getpid();
+  installRandom();
   coverage = Boolean(process.env['NODE_V8_COVERAGE']);
   nodeStdout = getterOf('stdout') as () => Output;
   nodeStderr = getterOf('stderr') as () => Output;
@@ -553,12 +566,29 @@ export function endIdleChild(): void {
 function exit(code: unknown, natural: boolean): never {
   if (rehearsing) return undefined as never;
   try {
-    nodeEmit.call(process, 'exit', code);
+    emitExit(code);
   } catch (error) {
     showUncaught(error);
     process.exitCode = 7; // as node has it for an error in an exit handler
   }
   return leave(code, natural);
+}
+
+/** Runs the listeners that the child has added itself. Most children have none. */
+function emitExit(code: unknown): void {
+  if (!processChild) {
+    nodeEmit.call(process, 'exit', code);
+    return;
+  }
+  const { exitListeners } = plan;
+  const listeners = process.listeners('exit');
+  if (listeners.length === exitListeners.length && listeners.every(isInherited)) return;
+  for (const listener of exitListeners) process.removeListener('exit', listener as () => void);
+  nodeEmit.call(process, 'exit', code);
+}
+
+function isInherited(listener: unknown, index: number): boolean {
+  return listener === plan.exitListeners[index];
 }
 
 function leave(code: unknown, natural: boolean): never {
@@ -574,6 +604,11 @@ compiledBeforeFork(() => {
   endIdleChild();
   exit(0, true);
   leave(0, true);
+  planFork();
+  const before = processChild;
+  processChild = true;
+  emitExit(0);
+  processChild = before;
 });
 
 /** Ends the process after an uncaught error: shown, exit listeners run, code 1. */

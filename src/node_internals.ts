@@ -38,6 +38,9 @@ export interface NodeInternals {
    * not end the child.
    */
   pendingUnhandledRejections: Map<unknown, unknown>;
+  initHooksExist: () => boolean;
+  /** From Node 22 on. */
+  AsyncContextFrame?: { current?(): unknown };
   hasAsyncIdStack: () => boolean;
   clearAsyncIdStack: () => void;
 }
@@ -152,7 +155,10 @@ export function nodeInternals(): NodeInternals {
         binding: 'timersBinding',
       },
     },
-    { of: process.nextTick, names: { queue: 'tickQueue', tickInfo: 'tickInfo' } },
+    {
+      of: process.nextTick,
+      names: { queue: 'tickQueue', tickInfo: 'tickInfo', initHooksExist: 'initHooksExist' },
+    },
     {
       of: fatalException(),
       names: { clearAsyncIdStack: 'clearAsyncIdStack', hasAsyncIdStack: 'hasAsyncIdStack' },
@@ -160,7 +166,11 @@ export function nodeInternals(): NodeInternals {
   ]) as unknown as NodeInternals;
   const { processPromiseRejections } = found.require('internal/process/promises');
   const names = { pendingUnhandledRejections: 'pendingUnhandledRejections' };
-  internals = { ...found, ...read([{ of: processPromiseRejections, names }]) };
+  internals = {
+    ...found,
+    ...read([{ of: processPromiseRejections, names }]),
+    ...read([{ of: process.nextTick, names: { AsyncContextFrame: 'AsyncContextFrame' } }], true),
+  };
   return internals;
 }
 

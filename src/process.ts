@@ -98,6 +98,7 @@ export class BaseProcess {
   /** @internal */ _popen: Popen | null = null;
   /** @internal */ _closed = false;
   /** @internal */ _target: Target | null | undefined;
+  /** @internal */ _isClass: boolean;
   /** @internal */ _args: unknown[];
   /** @internal */ _kwargs: Record<string, unknown>;
   /** @internal */ _name: string;
@@ -128,6 +129,7 @@ export class BaseProcess {
     this._parentPid = native.getpid();
     this._parentName = parent._name;
     this._target = target;
+    this._isClass = typeof target === 'function' && isClass(target);
     this._args = [...args];
     this._kwargs = { ...kwargs };
     this._name = name || `${this.constructor.name}-${this._identity.join(':')}`;
@@ -148,7 +150,7 @@ export class BaseProcess {
     if (target === undefined || target === null) return undefined;
     const args = Object.keys(this._kwargs).length > 0 ? [...this._args, this._kwargs] : this._args;
     if (typeof target !== 'function') return target.call(...args);
-    if (isClass(target)) return new target(...args);
+    if (this._isClass) return new (target as new (...args: unknown[]) => unknown)(...args);
     return (target as (...args: unknown[]) => unknown)(...args);
   }
 
@@ -350,10 +352,8 @@ export class BaseProcess {
   }
 }
 
-function isClass(target: object): target is new (...args: unknown[]) => unknown {
-  const text = Function.prototype.toString.call(target);
-  // `classify => …` is a function; a regular expression would be compiled in every child.
-  return text.startsWith('class') && (text[5] === ' ' || text[5] === '{' || text[5] === '\n');
+function isClass(target: object): boolean {
+  return /^class\b/.test(Function.prototype.toString.call(target));
 }
 
 /** The process that was started by hand: the root of the tree. */
@@ -435,7 +435,8 @@ function resetIdentity(who: BaseProcess, identity: readonly number[], name: stri
 /** What belongs to the process that runs, and starts anew in each child. */
 interface State {
   current: BaseProcess | undefined;
-  parent: BaseProcess | null;
+  /** Made when it is asked for. */
+  parent: BaseProcess | null | undefined;
   children: Set<BaseProcess>;
   counter: number;
   /** What the target returned, if it was a promise, has settled. */
@@ -477,6 +478,12 @@ export function currentProcess(): BaseProcess {
 
 /** The object of the parent; null in the main process. Mirrors `multiprocessing.parent_process`. */
 export function parentProcess(): BaseProcess | null {
+  if (state.parent === undefined) {
+    const { _parentName: name, _parentPid: pid } = current();
+    const { counter } = state;
+    state.parent = new _ParentProcess(name ?? 'MainProcess', pid ?? 0);
+    state.counter = counter; // It is not one of our children.
+  }
   return state.parent;
 }
 
@@ -501,9 +508,12 @@ function reapEnded(): void {
 export function bootstrap(self: BaseProcess, atEnd: () => void): void {
   if (isRehearsal()) return;
   // As CPython: numbered anew, nobody's children, and the creator is the parent.
-  Object.assign(state, { current: self, children: new Set(), counter: 0, settled: false, atEnd });
-  state.parent = new _ParentProcess(self._parentName ?? 'MainProcess', self._parentPid ?? 0);
+  state.current = self;
+  state.parent = undefined;
+  state.children = new Set();
   state.counter = 0;
+  state.settled = false;
+  state.atEnd = atEnd;
   onUncaught(reportUncaught);
   onChildExit(finish);
   let result: unknown;
@@ -543,7 +553,6 @@ function reportUncaught(error: unknown): void {
 compiledBeforeFork(() => {
   const { counter, settled } = state;
   bootstrap(new BaseProcess({ target: settle }), settle);
-  new _ParentProcess('', 0);
   onUncaught(reportUncaught);
   onChildExit(finish);
   finish(0, true);

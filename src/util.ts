@@ -8,7 +8,7 @@
 
 import { constants } from 'node:os';
 import process from 'node:process';
-import { compiledBeforeFork, isRehearsal, onExitAlways } from './fork_child.js';
+import { compiledBeforeFork, isRehearsal } from './fork_child.js';
 import { native } from './native.js';
 import { activeChildren } from './process.js';
 
@@ -31,7 +31,8 @@ export function arrangeEnd(): void {
   const self = native.getpid();
   if (arranged !== self) {
     arranged = self;
-    onExitAlways(endChildren);
+    process.removeListener('exit', endChildren);
+    process.on('exit', endChildren);
   }
   // A listener of the program decides for itself; it may also have been there and gone since.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -70,7 +70,7 @@ void StartChild(uv_idle_t* idle) {
   napi_value ignored;
   napi_get_and_clear_last_exception(env, &ignored);
   core::ArmNodeTimer();
-  core::FlushForegroundTasks();
+  if (core::WakeUpsWereLost()) core::FlushForegroundTasks();
   g_start->main.Value().MakeCallback(env.Global(), {});
   if (uv_loop_alive(idle->loop) == 0 && core::WorkersUnused()) {
     g_start->idle_function.Value().MakeCallback(env.Global(), {});
@@ -135,7 +135,11 @@ Napi::Value Fork(const Napi::CallbackInfo& info) {
   const unsigned stdio = result.error == 0 ? core::RetireHandles(loop) : 0;
   NullStdin();
   signal(SIGUSR1, SIG_DFL);  // no inspector in children
-  g_start->on_child.Call({Napi::Number::New(env, result.error), Napi::Number::New(env, stdio)});
+  napi_value arguments[2];
+  napi_create_int32(env, result.error, &arguments[0]);
+  napi_create_int32(env, static_cast<int32_t>(stdio), &arguments[1]);
+  napi_value ignored;
+  napi_call_function(env, env.Global(), g_start->on_child.Value(), 2, arguments, &ignored);
   // Whatever it threw belongs to nobody: the child's own start must not be prevented by it.
   if (env.IsExceptionPending()) env.GetAndClearPendingException();
   UnwindToStart();

@@ -18,6 +18,7 @@ namespace {
 // Looked up in the parent: a symbol search in the child touches, and so copies in, dozens of pages.
 uv_timer_cb g_node_timer_callback;
 uv_timer_t* g_node_timer = nullptr;
+bool g_wake_ups_lost = false;
 size_t g_node_timer_callback_bytes = 4096;  // its length, where the symbol table tells
 uintptr_t g_stack_base = 0;                 // of the main thread
 
@@ -193,8 +194,19 @@ __attribute__((no_sanitize("address"))) bool InNodeTimer() {
   return false;
 }
 
+bool WakeUpsWereLost() { return g_wake_ups_lost; }
+
 int ReviveLoop(uv_loop_t* loop) {
   DropFinishedWork(loop);
+  g_wake_ups_lost = false;
+  uv_walk(
+      loop,
+      [](uv_handle_t* handle, void*) {
+        if (handle->type == UV_ASYNC && reinterpret_cast<uv_async_t*>(handle)->pending != 0) {
+          g_wake_ups_lost = true;
+        }
+      },
+      nullptr);
   return uv_loop_fork(loop);
 }
 

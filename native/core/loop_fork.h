@@ -20,6 +20,9 @@ bool ResolveLoopCalls();
 // Child, first thing: 0, or a libuv error (EMFILE when there is no descriptor left for an epoll set).
 int ReviveLoop(uv_loop_t* loop);
 
+// Whether ReviveLoop discarded a wake-up that another thread or V8 had sent the loop.
+bool WakeUpsWereLost();
+
 // os.fork semantics: handles go on. Only requests in the thread pool are forgotten, since the threads
 // that would complete them do not exist.
 void ForgetPoolRequests(uv_loop_t* loop);

@@ -193,7 +193,7 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
     }
   }
   // In a child whose runner has not been needed yet there is nobody to bring to rest.
-  if (unused() || AllAsleep()) return "";
+  if (unused() || StillAsleep() || AllAsleep()) return "";
 
   auto* gathering = new Gathering(workers_);
   for (int i = 0; i < workers_; i++) Post(platform_, new RestTask(gathering));
@@ -218,7 +218,9 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
       return problem;
     }
   }
-  worker_threads_.assign(gathering->thread_ids, gathering->thread_ids + workers_);
+  if (worker_threads_.empty()) {
+    worker_threads_.assign(gathering->thread_ids, gathering->thread_ids + workers_);
+  }
   return "";
 }
 
@@ -371,36 +373,61 @@ std::string PlatformWorkers::FindRunnerSlot() {
   }
   if (found == nullptr) return "the V8 platform's task runner was not found in this build of node";
   runner_slot_ = found;
-  PrepareLateStart();
+  PrepareVtables();
   return "";
 }
 
-// ---- The child's runner, started at the platform's first use ------------------------------------------
+// ---- Two copies of the platform's virtual table -----------------------------------------------------
 //
-// Starting five threads costs a fifth of a child's whole life when that is short, and a short one needs
-// none of them. So the child's platform object gets a virtual table whose runner-using entries first put
-// a new runner in place, restore node's own table, and then go on as node would have.
+// In the parent, the entries that use the runner note that they did: as long as nobody has posted anything
+// since the workers were last seen asleep, they still are, and a fork need not look.
+//
+// In a child, they first put a new runner in place. Starting five threads costs a fifth of a child's whole
+// life when that is short, and a short one needs none of them.
 
-struct LateStart {
+struct Thunks {
   static constexpr int kMaxEntries = 5;
   // Integer and pointer arguments, then one double: whatever an entry takes travels through unchanged.
   using Entry = uintptr_t (*)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, double);
 
   static Entry original[kMaxEntries];
   static PlatformWorkers* workers;
-  static pthread_mutex_t mutex;
+  static pthread_mutex_t mutex;  // of the child's start
+  static pthread_t main_thread;
+  static std::atomic<bool> used;           // since the flag was last cleared
+  static std::atomic<bool> used_elsewhere; // ever, by a thread that is neither the main one nor a worker
+
+  static void Note() {
+    used.store(true, std::memory_order_relaxed);
+    if (pthread_equal(pthread_self(), main_thread)) return;
+    if (workers->IsWorker(static_cast<pid_t>(syscall(SYS_gettid)))) return;
+    used_elsewhere.store(true, std::memory_order_relaxed);
+  }
 
   template <int I>
-  static uintptr_t Thunk(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, double x) {
+  static uintptr_t Noting(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, double x) {
+    Note();
+    return original[I](a, b, c, d, e, x);
+  }
+
+  template <int I>
+  static uintptr_t Starting(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, double x) {
     PlatformWorkers::EnsureRunner();
     return original[I](a, b, c, d, e, x);
   }
-  static constexpr Entry kThunks[kMaxEntries] = {Thunk<0>, Thunk<1>, Thunk<2>, Thunk<3>, Thunk<4>};
+
+  static constexpr Entry kNoting[kMaxEntries] = {Noting<0>, Noting<1>, Noting<2>, Noting<3>,
+                                                 Noting<4>};
+  static constexpr Entry kStarting[kMaxEntries] = {Starting<0>, Starting<1>, Starting<2>,
+                                                   Starting<3>, Starting<4>};
 };
 
-LateStart::Entry LateStart::original[];
-PlatformWorkers* LateStart::workers;
-pthread_mutex_t LateStart::mutex = PTHREAD_MUTEX_INITIALIZER;
+Thunks::Entry Thunks::original[];
+PlatformWorkers* Thunks::workers;
+pthread_mutex_t Thunks::mutex = PTHREAD_MUTEX_INITIALIZER;
+pthread_t Thunks::main_thread;
+std::atomic<bool> Thunks::used{true};
+std::atomic<bool> Thunks::used_elsewhere{false};
 
 // The virtual functions of NodePlatform that use its runner, on node 20 and on later ones. None returns
 // through memory, so the thunks' plain signature fits.
@@ -415,9 +442,9 @@ static const char* const kRunnerUsers[] = {
     "_ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE",
 };
 
-// Leaves late_vtable_ null, and the child's runner is then started at once, where the table cannot be
-// read (a C library without dladdr1) or names none of the posting functions.
-void PlatformWorkers::PrepareLateStart() {
+// Leaves the copies null where the table cannot be read (a C library without dladdr1) or does not name the
+// posting functions: then every fork looks at the workers, and every child starts its runner at once.
+void PlatformWorkers::PrepareVtables() {
 #if defined(__GLIBC__)
   void* table = dlsym(RTLD_DEFAULT, "_ZTVN4node12NodePlatformE");
   Dl_info info;
@@ -432,26 +459,32 @@ void PlatformWorkers::PrepareLateStart() {
   // The object's table pointer is past the two words that describe the class.
   if (words < 8 || words > 128 || *static_cast<void***>(platform_) != source + 2) return;
 
-  auto** copy = static_cast<void**>(malloc(words * sizeof(void*)));
-  memcpy(copy, source, words * sizeof(void*));
+  auto** noted = static_cast<void**>(malloc(words * sizeof(void*)));
+  auto** late = static_cast<void**>(malloc(words * sizeof(void*)));
+  memcpy(noted, source, words * sizeof(void*));
+  memcpy(late, source, words * sizeof(void*));
   int entries = 0;
   for (const char* name : kRunnerUsers) {
     void* function = dlsym(RTLD_DEFAULT, name);
     if (function == nullptr) continue;
     for (size_t i = 2; i < words; i++) {
       if (source[i] != function) continue;
-      LateStart::original[entries] = reinterpret_cast<LateStart::Entry>(function);
-      copy[i] = reinterpret_cast<void*>(LateStart::kThunks[entries]);
+      Thunks::original[entries] = reinterpret_cast<Thunks::Entry>(function);
+      noted[i] = reinterpret_cast<void*>(Thunks::kNoting[entries]);
+      late[i] = reinterpret_cast<void*>(Thunks::kStarting[entries]);
       entries++;
       break;
     }
   }
   if (entries < 3) {  // posting now, posting later, draining
-    free(copy);
+    free(noted);
+    free(late);
     return;
   }
+  Thunks::workers = this;
   own_vtable_ = source + 2;
-  late_vtable_ = copy + 2;
+  noted_vtable_ = noted + 2;
+  late_vtable_ = late + 2;
 #endif
 }
 
@@ -463,19 +496,18 @@ void PlatformWorkers::ReplaceInChild() {
     return;
   }
   // The lock may have been held by a Worker's thread of the parent.
-  pthread_mutex_init(&LateStart::mutex, nullptr);
-  LateStart::workers = this;
+  pthread_mutex_init(&Thunks::mutex, nullptr);
   *static_cast<void***>(platform_) = late_vtable_;
 }
 
 void PlatformWorkers::EnsureRunner() {
-  PlatformWorkers* self = LateStart::workers;
-  pthread_mutex_lock(&LateStart::mutex);
+  PlatformWorkers* self = Thunks::workers;
+  pthread_mutex_lock(&Thunks::mutex);
   if (self->unused()) {
     self->StartFreshRunner();
     *static_cast<void***>(self->platform_) = self->own_vtable_;
   }
-  pthread_mutex_unlock(&LateStart::mutex);
+  pthread_mutex_unlock(&Thunks::mutex);
 }
 
 void PlatformWorkers::StartFreshRunner() {
@@ -484,6 +516,22 @@ void PlatformWorkers::StartFreshRunner() {
   if (fresh == nullptr) abort();
   g_symbols.construct_runner(fresh, workers_, kNoDebugLog);
   *runner_slot_ = fresh;
+}
+
+// The flag is cleared before anybody looks, so that what is posted while looking is not overlooked.
+bool PlatformWorkers::StillAsleep() {
+  if (noted_vtable_ == nullptr || worker_threads_.empty()) return false;
+  void*** table = static_cast<void***>(platform_);
+  if (*table != noted_vtable_) {
+    // From now on, in this process.
+    Thunks::main_thread = pthread_self();
+    Thunks::used_elsewhere.store(false, std::memory_order_relaxed);
+    Thunks::used.store(false, std::memory_order_relaxed);
+    *table = noted_vtable_;
+    return false;
+  }
+  const bool used = Thunks::used.exchange(false, std::memory_order_relaxed);
+  return !used && !Thunks::used_elsewhere.load(std::memory_order_relaxed);
 }
 
 bool PlatformWorkers::unused() const {

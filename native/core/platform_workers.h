@@ -12,8 +12,8 @@
 //                  holds no V8 lock, owns no LocalHeap, takes part in no job, and is not inside a
 //                  condition variable of the platform's queue. The tasks are posted with the lowest
 //                  priority, so all work posted before has been taken by then.
-//                  Where all of them are asleep waiting for work, and nobody but the caller could give them
-//                  any, they are left asleep: that is seen in /proc, and saves waking them.
+//                  Where all of them are known to be asleep waiting for work, and nobody but the caller
+//                  could give them any, they are left asleep: waking them would cost more than the fork.
 //   Release()      lets them go on (parent).
 //   ReplaceInChild sees to it that the platform's first use in the child finds a new task runner, with
 //                  worker threads that exist, in place of the copied one, whose threads do not. A child
@@ -56,21 +56,23 @@ class PlatformWorkers {
 
  private:
   std::string FindPlatform();
+  bool StillAsleep();
   bool AllAsleep() const;
   bool IsWorker(pid_t thread) const;
   std::string FindRunnerSlot();
-  void PrepareLateStart();
+  void PrepareVtables();
   void StartFreshRunner();
   static void EnsureRunner();
 
-  friend struct LateStart;
+  friend struct Thunks;
 
   void* platform_ = nullptr;      // node::NodePlatform*
   void** runner_slot_ = nullptr;  // where the platform keeps its WorkerThreadsTaskRunner*
   int workers_ = 0;
   std::vector<pid_t> worker_threads_;  // their thread ids, known from the first gathering of this process
-  void** own_vtable_ = nullptr;   // the platform's virtual table as node made it
-  void** late_vtable_ = nullptr;  // a copy whose entries start the child's runner first
+  void** own_vtable_ = nullptr;    // the platform's virtual table as node made it
+  void** noted_vtable_ = nullptr;  // a copy whose entries note that the platform was used (parent)
+  void** late_vtable_ = nullptr;   // a copy whose entries start the runner first (child)
   Gathering* gathering_ = nullptr;
 };
 
