@@ -39,7 +39,7 @@ function progress(name) {
   return (text) => process.stderr.write(`\r\u001B[K${text === '' ? '' : `${name}: ${text}`}`);
 }
 
-/** Keeps earlier results of benchmarks that did not run this time. */
+/** The figures and what chart.mjs draws; earlier results of benchmarks that did not run this time are kept. */
 function save(results) {
   let earlier = {};
   try {
@@ -47,8 +47,15 @@ function save(results) {
   } catch {
     // The first results, or unreadable ones.
   }
+  const latest = Object.entries(results).map(([name, { on, figures, charts }]) => [
+    name,
+    { on, figures, charts },
+  ]);
   mkdirSync(path.dirname(RESULTS), { recursive: true });
-  writeFileSync(RESULTS, `${JSON.stringify({ ...earlier, ...results }, null, 2)}\n`);
+  writeFileSync(
+    RESULTS,
+    `${JSON.stringify({ ...earlier, ...Object.fromEntries(latest) }, null, 2)}\n`,
+  );
 }
 
 /** Replaces what stands between `<!-- bench:name -->` and `<!-- /bench:name -->`. */

@@ -22,6 +22,7 @@ import {
   beginChild,
   compiledBeforeFork,
   continueInChild,
+  dropPlan,
   endIdleChild,
   endUnwinding,
   hasAsyncContext,
@@ -161,7 +162,8 @@ interface Job<T> {
   inChild: boolean;
 }
 
-let job: Job<unknown>;
+/** Set during a fork, and in a child for good. */
+let job: Job<unknown> | undefined;
 
 function call<T>(main: (argument: T) => void, argument: T): void {
   main(argument);
@@ -169,7 +171,7 @@ function call<T>(main: (argument: T) => void, argument: T): void {
 
 /** In the child, on the parent's stack. */
 function onChild(errnum: number, stdio: number): void {
-  if (isRehearsal()) return;
+  if (isRehearsal() || job === undefined) return;
   job.inChild = true;
   native.close(job.statusRead);
   if (errnum !== 0) {
@@ -182,7 +184,7 @@ function onChild(errnum: number, stdio: number): void {
 
 /** In the child, on an empty stack. */
 function runMain(): void {
-  if (isRehearsal()) return;
+  if (isRehearsal() || job === undefined) return;
   endUnwinding();
   native.write(job.statusWrite, STARTED);
   native.close(job.statusWrite);
@@ -213,7 +215,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
     statusWrite,
     inChild: false,
   };
-  const mine = job;
+  const mine: Job<unknown> = job;
   let pid: number | undefined;
   try {
     runHooks('before');
@@ -228,6 +230,9 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
     native.close(statusRead);
     native.close(statusWrite);
     throw error;
+  } finally {
+    job = undefined;
+    dropPlan();
   }
   native.close(statusWrite);
   awaitStart(pid as number, statusRead);

@@ -84,6 +84,11 @@ interface Plan {
 
 let plan: Plan;
 
+/** In the parent, after the fork: what the plan names may be collected. */
+export function dropPlan(): void {
+  plan.sockets = [];
+}
+
 /** Whether an AsyncLocalStorage has a value here, or async hooks watch. */
 export function hasAsyncContext(): boolean {
   const { initHooksExist, AsyncContextFrame } = internals;
@@ -569,7 +574,7 @@ function exit(code: unknown, natural: boolean): never {
     emitExit(code);
   } catch (error) {
     showUncaught(error);
-    process.exitCode = 7; // as node has it for an error in an exit handler
+    process.exitCode = 1;
   }
   return leave(code, natural);
 }
@@ -612,18 +617,29 @@ compiledBeforeFork(() => {
 });
 
 /** Ends the process after an uncaught error: shown, exit listeners run, code 1. */
-export function dieOf(error: unknown): never {
+export function dieOf(error: unknown, code = 1): never {
   showUncaught(error);
-  process.exitCode = 1;
-  return process.exit(1);
+  process.exitCode = code;
+  return process.exit(code);
 }
 
+/** node's own end of an uncaught error leads through its teardown, which a child must not enter. */
 function handleUncaught(error: unknown, fromPromise: boolean): boolean {
   if (unwinding) return true;
-  const handled =
+  const listened =
     process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
-  if (handled || !processChild) return nodeFatal(error, fromPromise);
-  const origin = fromPromise ? 'unhandledRejection' : 'uncaughtException';
-  nodeEmit.call(process, 'uncaughtExceptionMonitor', error, origin);
+  if (listened) {
+    try {
+      if (nodeFatal(error, fromPromise)) return true;
+    } catch (inListener) {
+      return dieOf(inListener, HANDLER_FAILED);
+    }
+  } else {
+    const origin = fromPromise ? 'unhandledRejection' : 'uncaughtException';
+    nodeEmit.call(process, 'uncaughtExceptionMonitor', error, origin);
+  }
   return dieOf(error);
 }
+
+/** node's exit code for an error in the handler of an uncaught error. */
+const HANDLER_FAILED = 7;

@@ -75,14 +75,26 @@ function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);
 }
 
-/** Python's repr of a string, as far as names need it. */
+const ESCAPES: Record<string, string> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+/** Python's repr of a string. */
 function quoted(text: string): string {
-  return text.includes("'") && !text.includes('"') ? `"${text}"` : `'${text.replaceAll("'", "\\'")}'`;
+  const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
+  // Control characters, and what is no character, are shown by number.
+  const escaped = text.replace(/[\\\p{Cc}\p{Cs}]/gu, (character) => {
+    const code = character.codePointAt(0)!;
+    const hex = code.toString(16);
+    return (
+      ESCAPES[character] ?? (code < 256 ? `\\x${hex.padStart(2, '0')}` : `\\u${hex.padStart(4, '0')}`)
+    );
+  });
+  return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote;
 }
 
+/** Where a number has two names, Python's last one counts, which is the usual one but for SIGPOLL. */
 const SIGNAL_NAMES = new Map(
-  Object.entries(constants.signals)
-    .toReversed()
+  [...Object.entries(constants.signals).toReversed(), ['SIGPOLL', constants.signals.SIGPOLL] as const]
+    .filter(([, signal]) => signal !== undefined)
     .map(([name, signal]) => [-signal, `-${name}`]),
 );
 
@@ -108,6 +120,18 @@ export class BaseProcess {
    *   iterable, `kwargs` that are no object.
    */
   constructor(options: ProcessOptions = {}) {
+    if (new.target === _MainProcess) {
+      // Nobody is its parent, and nobody can be asked for a configuration.
+      this._identity = [];
+      this._config = { authkey: randomKey() };
+      this._parentPid = null;
+      this._parentName = null;
+      this._isClass = false;
+      this._args = [];
+      this._kwargs = {};
+      this._name = 'MainProcess';
+      return;
+    }
     if (typeof options !== 'object' || options === null) {
       throw new TypeError('Process takes one options object: new Process({ target, args, … })');
     }
@@ -370,7 +394,10 @@ class _ParentProcess extends BaseProcess {
 
   constructor(name: string, pid: number) {
     super();
-    resetIdentity(this, [], name);
+    this._identity = [];
+    this._name = name;
+    this._parentPid = null;
+    this._parentName = null;
     this.#pid = pid;
   }
 
@@ -425,13 +452,6 @@ class _ParentProcess extends BaseProcess {
   }
 }
 
-function resetIdentity(who: BaseProcess, identity: readonly number[], name: string): void {
-  who._identity = identity;
-  who._name = name;
-  who._parentPid = null;
-  who._parentName = null;
-}
-
 /** What belongs to the process that runs, and starts anew in each child. */
 interface State {
   current: BaseProcess | undefined;
@@ -454,14 +474,7 @@ const state: State = {
 };
 
 function current(): BaseProcess {
-  if (state.current === undefined) {
-    // Object.create: the constructor of a process asks who the current one is.
-    const main = Object.create(_MainProcess.prototype) as _MainProcess;
-    Object.assign(main, { _popen: null, _closed: false, _args: [], _kwargs: {} });
-    main._config = { authkey: randomKey() };
-    resetIdentity(main, [], 'MainProcess');
-    state.current = main;
-  }
+  state.current ??= new _MainProcess();
   return state.current;
 }
 
@@ -523,7 +536,7 @@ export function bootstrap(self: BaseProcess, atEnd: () => void): void {
     dieOf(error);
   }
   if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function') {
-    (result as PromiseLike<unknown>).then(settle, dieOf);
+    (result as PromiseLike<unknown>).then(settle, (error: unknown) => dieOf(error));
   } else {
     settle();
   }

@@ -3,7 +3,7 @@
  *
  * Each original in test/fixtures/python has a transcript beside it, `NN.expected.txt`. The example is compared
  * with the transcript, and, where there is a python3, so is the original: so both are compared with each other,
- * and a machine without Python tests the example all the same. `npm test -- -u test/examples.test.ts` records
+ * and a machine without Python tests the example all the same. `npm test -- test/examples.test.ts -u` records
  * the transcripts anew, from Python.
  *
  * What legitimately differs from run to run is taken out first, by `canonical`: pids, durations, the order of
@@ -109,6 +109,7 @@ const COMPARISONS: Record<string, Comparison> = {
   },
   '30': {
     driver: 'examples/chat_clients.mjs',
+    child: /^server: (Process-\d)/,
     replace: [[/(?<=port )\d+$/m, 'PORT']],
   },
   '31': { child: /^(Process: \d)/ },
@@ -199,18 +200,28 @@ function demandOrder(lines: readonly string[], first: RegExp, second: RegExp): v
 const originals = path.join(fixtures, 'python');
 const python = spawnSync('python3', ['--version']).status === 0;
 
+/** The examples start their processes by the default method, which is fork on Linux. */
+const forks = process.platform === 'linux';
+
+/** The Node that runs the examples. */
+const node = process.env['MP_TEST_NODE'] ?? process.execPath;
+
+interface Command {
+  interpreter: string;
+  flags?: string[];
+  file: string;
+  args?: string[];
+  env?: RunOptions['env'];
+}
+
 /** Runs an example or an original, which must end as both do: with 0, and nothing unexpected on stderr. */
-async function transcript(
-  command: string,
-  args: string[],
-  comparison: Comparison,
-  env: RunOptions['env'] = {},
-): Promise<string> {
+async function transcript(command: Command, comparison: Comparison): Promise<string> {
+  const { interpreter, flags = [], file, args = [], env = {} } = command;
   const { driver, stderr = [] } = comparison;
   const result =
     driver === undefined
-      ? await runFixture(args.at(-1)!, { node: command, execArgv: args.slice(0, -1), env })
-      : await runFixture(driver, { args: [command, ...args], env });
+      ? await runFixture(file, { node: interpreter, execArgv: flags, args, env })
+      : await runFixture(driver, { args: [interpreter, ...flags, file, ...args], env });
   expect({ code: result.code, signal: result.signal }, report(result)).toEqual({
     code: 0,
     signal: null,
@@ -223,20 +234,21 @@ async function transcript(
 async function runExample(number: string, comparison: Comparison): Promise<string> {
   const { file, remove } = makeProgram(number);
   try {
-    const node = process.env['MP_TEST_NODE'] ?? process.execPath;
-    return canonical(await transcript(node, [...execArgv, file], comparison), comparison);
+    const printed = await transcript({ interpreter: node, flags: execArgv, file }, comparison);
+    return canonical(printed, comparison);
   } finally {
     remove();
   }
 }
 
 async function runOriginal(number: string, comparison: Comparison): Promise<string> {
-  const file = originalOf(number);
-  const printed = await transcript('python3', [path.join(originals, file!)], comparison, {
+  const env = {
     PYTHONPATH: path.join(originals, 'site'),
     PYTHONDONTWRITEBYTECODE: '1',
     PYTHONUTF8: '1',
-  });
+  };
+  const file = path.join(originals, originalOf(number)!);
+  const printed = await transcript({ interpreter: 'python3', file, env }, comparison);
   const inJavaScript = printed.replace(/\b(?:True|False)\b/g, (word) => word.toLowerCase());
   return canonical(inJavaScript, comparison);
 }
@@ -270,7 +282,29 @@ describe('every example', () => {
     }
   });
 
-  it('runs by its number alone', async () => {
+  // There node listens for SIGWINCH from its first output on, also in the parent of a fork.
+  it.runIf(forks && python)('prints the same on a terminal', async () => {
+    const terminal = path.join(originals, 'on_terminal.py');
+    const { file, remove } = makeProgram('14');
+    try {
+      const printed = await transcript(
+        {
+          interpreter: 'python3',
+          file: terminal,
+          args: [node, ...execArgv, file],
+          env: { NO_COLOR: '1', FORCE_COLOR: undefined },
+        },
+        {},
+      );
+      expect(canonical(printed.replaceAll('\r\n', '\n'), COMPARISONS['14']!)).toBe(
+        readFileSync(transcriptOf('14'), 'utf8'),
+      );
+    } finally {
+      remove();
+    }
+  });
+
+  it.runIf(forks)('runs by its number alone', async () => {
     const launcher = path.join(root, 'scripts/example.mjs');
     const result = await runFixture(launcher, { args: ['15'] });
     expect(result, report(result)).toMatchObject({ code: 0, signal: null });
@@ -279,8 +313,7 @@ describe('every example', () => {
   });
 });
 
-// They start by fork, the default on Linux.
-describe.runIf(process.platform === 'linux')('prints what CPython prints:', () => {
+describe.runIf(forks)('prints what CPython prints:', () => {
   for (const file of exampleFiles()) {
     const number = file.slice(0, 2);
     const comparison = COMPARISONS[number] ?? {};

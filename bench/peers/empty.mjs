@@ -1,1 +1,2 @@
-// Nothing, to be imported.
+// What an import costs when there is nothing to import.
+export const nothing = undefined;

@@ -3,5 +3,5 @@ const [what, code] = process.argv.slice(2);
 if (what === 'exit') process.exit(Number(code));
 if (what === 'idle') {
   process.send('ready');
-  setTimeout(() => {}, 600_000);
+  setTimeout(() => {}, 60_000);
 }

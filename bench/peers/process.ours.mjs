@@ -38,7 +38,7 @@ async function idle({ collect = false }) {
   const child = new Process({
     target() {
       if (collect) globalThis.gc();
-      setTimeout(() => {}, 600_000);
+      setTimeout(() => {}, 60_000);
       posix.write(write, 'ready');
     },
   });

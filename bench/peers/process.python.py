@@ -37,7 +37,7 @@ def prove():
 
 
 def idle():
-    child = context.Process(target=time.sleep, args=(600,))
+    child = context.Process(target=time.sleep, args=(60,))
     child.start()
     time.sleep(0.3)
     memory = memory_of(child.pid)

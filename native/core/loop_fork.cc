@@ -108,7 +108,8 @@ void RetireHandle(uv_handle_t* handle, void* data) {
       uv_poll_stop(reinterpret_cast<uv_poll_t*>(handle));
       break;
     case UV_SIGNAL:
-      uv_signal_stop(reinterpret_cast<uv_signal_t*>(handle));
+      // node counts its handlers when they are closed, by the number that uv_signal_stop would erase:
+      // they go with their listeners, in JavaScript.
       break;
     case UV_FS_EVENT:
       uv_fs_event_stop(reinterpret_cast<uv_fs_event_t*>(handle));

@@ -110,10 +110,8 @@ class ForkPopen implements Popen {
     this.#waiting.add(callback);
     this.#watch ??= native.watchReadable(this.#held.fd ?? readyFd(), () => {
       this.#watch = undefined;
-      const callbacks = [...this.#waiting];
-      this.#waiting.clear();
       this.poll();
-      for (const notify of callbacks) notify();
+      this.#notify();
     });
     return () => {
       this.#waiting.delete(callback);
@@ -137,8 +135,16 @@ class ForkPopen implements Popen {
   close(): void {
     this.#watch?.stop();
     this.#watch = undefined;
+    // It has ended: whoever still waits on the event loop need not.
+    this.#notify();
     this.#release();
     abandoned.unregister(this);
+  }
+
+  #notify(): void {
+    const callbacks = [...this.#waiting];
+    this.#waiting.clear();
+    for (const callback of callbacks) callback();
   }
 
   #release(): void {
