@@ -266,7 +266,7 @@ function quiet(stdio: number): void {
   if (loaded.http) renewAgent(builtin<AgentHolder>('http').globalAgent);
   if (loaded.https) renewAgent(builtin<AgentHolder>('https').globalAgent);
   if (loaded.dns) renewResolver();
-  if (loaded.hooks) moduleLoader?.().setCustomizations?.(undefined);
+  if (loaded.hooks && moduleLoader !== undefined) leaveLoaderHooks(moduleLoader());
   for (const symbol of plan.dispatchers) renewDispatcher(symbol);
 }
 
@@ -419,6 +419,27 @@ function leaveCluster(): void {
     isMaster: true,
     worker: undefined,
   });
+}
+
+/**
+ * Hooks installed by `module.register` run on a thread that does not exist in the child, and the main thread
+ * would wait for it for ever. The child uses node's own loader, with the modules loaded so far: what only the
+ * hooks could load is rejected.
+ */
+function leaveLoaderHooks(loader: ModuleLoader): void {
+  if (loader.setCustomizations !== undefined) {
+    loader.setCustomizations(undefined); // Node 20 and 22
+    return;
+  }
+  const Loader = loader.constructor as new () => ModuleLoader;
+  const plain = new Loader();
+  plain.loadCache = loader.loadCache;
+  for (const name of Object.getOwnPropertyNames(Loader.prototype)) {
+    if (name === 'constructor') continue;
+    const method = (plain as unknown as Record<string, unknown>)[name];
+    if (typeof method !== 'function') continue;
+    Object.defineProperty(loader, name, { value: method.bind(plain), configurable: true });
+  }
 }
 
 interface Agent {

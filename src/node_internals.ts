@@ -194,6 +194,7 @@ export function randomCaches(crypto: { randomUUID: unknown; randomInt: unknown }
 }
 
 export interface ModuleLoader {
+  loadCache: unknown;
   setCustomizations?(none: undefined): void;
 }
 
