@@ -63,14 +63,14 @@ export function abortable(
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     let timer: NodeJS.Timeout | undefined;
-    let cancel: (() => void) | undefined;
+    let cancel = (): void => {};
     let over = false;
     const finish = (): boolean => {
       if (over) return false;
       over = true;
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
-      cancel?.();
+      cancel();
       return true;
     };
     const abort = (): void => {

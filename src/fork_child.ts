@@ -14,6 +14,8 @@
  * Only fork.ts, and process.ts and util.ts for the child's end, may import this file.
  */
 
+import type Crypto from 'node:crypto';
+import type Dns from 'node:dns';
 import fs from 'node:fs';
 import process from 'node:process';
 import { Writable } from 'node:stream';
@@ -132,7 +134,14 @@ const MODULES = {
   hooks: 'NativeModule internal/modules/esm/hooks',
   random: 'NativeModule internal/crypto/random',
 };
-const loaded = { http: false, https: false, dns: false, cluster: false, hooks: false, random: false };
+const loaded = {
+  http: false,
+  https: false,
+  dns: false,
+  cluster: false,
+  hooks: false,
+  random: false,
+};
 let modulesSeen = 0;
 let moduleLoader: (() => ModuleLoader) | undefined;
 let caches: Uint8Array[] = [];
@@ -147,7 +156,7 @@ function noteModules(): void {
     }
   }
   if (loaded.random && caches.length === 0) {
-    const crypto = builtin<typeof import('node:crypto')>('crypto');
+    const crypto = builtin<typeof Crypto>('crypto');
     crypto.randomUUID(); // Makes node create the buffer.
     caches = randomCaches(crypto);
   }
@@ -462,7 +471,7 @@ function renewAgent(agent: Agent): void {
 
 /** c-ares holds sockets and queries of the parent: a new resolver with the same servers. */
 function renewResolver(): void {
-  const dns = builtin<typeof import('node:dns')>('dns');
+  const dns = builtin<typeof Dns>('dns');
   dns.setServers(dns.getServers());
 }
 

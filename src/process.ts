@@ -15,13 +15,7 @@ import process from 'node:process';
 import { inspect } from 'node:util';
 import { abortable, timeoutMs } from './clock.js';
 import { AssertionError, ValueError } from './errors.js';
-import {
-  compiledBeforeFork,
-  dieOf,
-  isRehearsal,
-  onChildExit,
-  onUncaught,
-} from './fork_child.js';
+import { compiledBeforeFork, dieOf, isRehearsal, onChildExit, onUncaught } from './fork_child.js';
 import { native } from './native.js';
 
 /** A started child, as the launchers of src/popen make it. */
@@ -42,7 +36,9 @@ export interface Popen {
 /** What a target may be: a function, a class, or, for Python's `__call__`, an object with `call()`. */
 export type Target =
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  ((...args: any[]) => unknown) | (new (...args: any[]) => unknown) | { call(...args: any[]): unknown };
+  | ((...args: any[]) => unknown)
+  | (new (...args: any[]) => unknown)
+  | { call(...args: any[]): unknown };
 
 export interface ProcessOptions {
   /** Reserved by Python: must be undefined or null. */
@@ -85,7 +81,8 @@ function quoted(text: string): string {
     const code = character.codePointAt(0)!;
     const hex = code.toString(16);
     return (
-      ESCAPES[character] ?? (code < 256 ? `\\x${hex.padStart(2, '0')}` : `\\u${hex.padStart(4, '0')}`)
+      ESCAPES[character] ??
+      (code < 256 ? `\\x${hex.padStart(2, '0')}` : `\\u${hex.padStart(4, '0')}`)
     );
   });
   return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote;
@@ -93,7 +90,10 @@ function quoted(text: string): string {
 
 /** Where a number has two names, Python's last one counts, which is the usual one but for SIGPOLL. */
 const SIGNAL_NAMES = new Map(
-  [...Object.entries(constants.signals).toReversed(), ['SIGPOLL', constants.signals.SIGPOLL] as const]
+  [
+    ...Object.entries(constants.signals).toReversed(),
+    ['SIGPOLL', constants.signals.SIGPOLL] as const,
+  ]
     .filter(([, signal]) => signal !== undefined)
     .map(([name, signal]) => [-signal, `-${name}`]),
 );
@@ -145,7 +145,8 @@ export class BaseProcess {
     if (typeof (args as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function') {
       throw new TypeError("'args' must be iterable");
     }
-    if (typeof kwargs !== 'object' || kwargs === null) throw new TypeError("'kwargs' must be an object");
+    if (typeof kwargs !== 'object' || kwargs === null)
+      throw new TypeError("'kwargs' must be an object");
 
     const parent = current();
     this._identity = [...parent._identity, ++state.counter];

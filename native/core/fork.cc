@@ -1,6 +1,6 @@
 #include "fork.h"
 
-#if !defined(_WIN32)
+#if defined(__linux__)
 
 #include <fcntl.h>
 #include <signal.h>
@@ -106,6 +106,27 @@ void AdmitSignals() { pthread_sigmask(SIG_SETMASK, &g_mask_before, nullptr); }
 bool WorkersUnused() { return g_workers.unused(); }
 
 void FlushForegroundTasks() { g_workers.FlushForegroundTasks(); }
+
+}  // namespace mp::core
+
+#elif !defined(_WIN32)
+
+namespace mp::core {
+
+const std::string& CheckForkable() {
+  static const std::string problem = "this version forks on Linux only";
+  return problem;
+}
+
+ForkResult Fork(uv_loop_t*, int) {
+  ForkResult result;
+  result.problem = CheckForkable();
+  return result;
+}
+
+void AdmitSignals() {}
+bool WorkersUnused() { return false; }
+void FlushForegroundTasks() {}
 
 }  // namespace mp::core
 

@@ -1,5 +1,7 @@
 #include "platform_workers.h"
 
+#if defined(__linux__)
+
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
@@ -543,3 +545,5 @@ void PlatformWorkers::FlushForegroundTasks() {
 }
 
 }  // namespace mp::core
+
+#endif  // __linux__

@@ -24,6 +24,8 @@
 #ifndef MP_CORE_PLATFORM_WORKERS_H_
 #define MP_CORE_PLATFORM_WORKERS_H_
 
+#if defined(__linux__)
+
 #include <sys/types.h>
 
 #include <cstddef>
@@ -78,4 +80,5 @@ class PlatformWorkers {
 
 }  // namespace mp::core
 
+#endif  // __linux__
 #endif  // MP_CORE_PLATFORM_WORKERS_H_

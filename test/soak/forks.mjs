@@ -28,7 +28,10 @@ const old = [];
 function churn(rounds) {
   let sum = 0;
   for (let i = 0; i < rounds; i++) {
-    const f = new Function('a', `let s = ${generation++}; for (let i = 0; i < 400; i++) s += a * i; return s;`);
+    const f = new Function(
+      'a',
+      `let s = ${generation++}; for (let i = 0; i < 400; i++) s += a * i; return s;`,
+    );
     for (let j = 0; j < 30; j++) sum += f(j);
     const young = Array.from({ length: 2_000 }, (_, k) => ({ k, text: `${k}` }));
     if (i % 4 === 0) old.push(young);

@@ -25,10 +25,14 @@ function nodeOf(version) {
   if (!existsSync(executable)) {
     mkdirSync(directory, { recursive: true });
     writeFileSync(path.join(directory, 'package.json'), '{ "private": true }');
-    execFileSync('npm', ['install', '--no-audit', '--no-fund', '--foreground-scripts', `node@${version}`], {
-      cwd: directory,
-      stdio: 'ignore',
-    });
+    execFileSync(
+      'npm',
+      ['install', '--no-audit', '--no-fund', '--foreground-scripts', `node@${version}`],
+      {
+        cwd: directory,
+        stdio: 'ignore',
+      },
+    );
   }
   return executable;
 }
@@ -36,7 +40,10 @@ function nodeOf(version) {
 function soak(node, site, count) {
   const program = path.join(here, site === 'commonjs' ? 'commonjs.cjs' : 'forks.mjs');
   return new Promise((resolve) => {
-    const child = spawn(node, [program, site, String(count)], { cwd: root, stdio: ['ignore', 'pipe', 2] });
+    const child = spawn(node, [program, site, String(count)], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 2],
+    });
     let output = '';
     child.stdout.on('data', (chunk) => (output += chunk));
     child.on('close', (code, signal) => {
