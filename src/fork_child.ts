@@ -331,7 +331,7 @@ function activeSockets(): SocketLike[] {
   const handles = (process as unknown as { _getActiveHandles(): unknown[] })._getActiveHandles();
   return handles.filter((handle): handle is SocketLike => {
     const state = (handle as SocketLike | null)?._readableState;
-    return state !== undefined && (handle as SocketLike)._handle != null;
+    return state !== undefined && Boolean((handle as SocketLike)._handle);
   });
 }
 

@@ -176,7 +176,7 @@ const SITES = {
   },
   async awaited() {
     while (forked < count) {
-      await null;
+      await Promise.resolve();
       forkOne();
     }
     finish();
