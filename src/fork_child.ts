@@ -108,6 +108,7 @@ export function planFork(): void {
       immediateQueue.head !== null ||
       immediateInfo[0] !== 0 ||
       immediateInfo[1] !== 0 ||
+      immediateInfo[2] !== 0 ||
       timersBinding.timeoutInfo[0] !== 0,
     ticks:
       !tickQueue.isEmpty() ||
@@ -194,9 +195,17 @@ export function beginChild(stdio: number): void {
   unwinding = true;
 }
 
+const forgetters: (() => void)[] = [];
+
+/** Registers what a child of `fork()` must know that its parent knew otherwise. */
+export function onContinue(forget: () => void): void {
+  forgetters.push(forget);
+}
+
 /** In the child of `fork()`: everything goes on, as a process of its own. */
 export function continueInChild(): void {
   identify();
+  for (const forget of forgetters) forget();
   native.forgetPoolRequests();
   isForked = true;
 }
@@ -281,12 +290,24 @@ function quiet(stdio: number): void {
 
 compiledBeforeFork(() => quiet(0));
 
+interface TimerCallbacks {
+  getTimerCallbacks(runNextTicks: () => void): {
+    processImmediate: unknown;
+    processTimers: unknown;
+  };
+}
+
 function emptyTimers(): void {
   const { timerListMap, timerListQueue, immediateQueue, immediateInfo, timersBinding } = internals;
   for (const duration of Object.keys(timerListMap)) delete timerListMap[duration];
   while (timerListQueue.peek() !== undefined) timerListQueue.shift();
   immediateQueue.head = null;
   immediateQueue.tail = null;
+  // In the middle of a batch of immediates, or of timers, the rest of it is in variables of the two functions
+  // that run them. New ones begin with none, and C++ is told of them.
+  const { getTimerCallbacks } = internals.require('internal/timers') as unknown as TimerCallbacks;
+  const { processImmediate, processTimers } = getTimerCallbacks(internals.runNextTicks);
+  timersBinding.setupTimers(processImmediate, processTimers);
   immediateInfo.fill(0);
   timersBinding.toggleImmediateRef(false);
   timersBinding.timeoutInfo.fill(0);

@@ -29,6 +29,7 @@ export interface NodeInternals {
     timeoutInfo: Int32Array;
     toggleImmediateRef(ref: boolean): void;
     toggleTimerRef(ref: boolean): void;
+    setupTimers(processImmediate: unknown, processTimers: unknown): void;
   };
   tickQueue: { isEmpty(): boolean; shift(): unknown };
   /** has-tick-scheduled, has-rejection-to-warn */
@@ -38,6 +39,7 @@ export interface NodeInternals {
    * not end the child.
    */
   pendingUnhandledRejections: Map<unknown, unknown>;
+  runNextTicks: () => void;
   initHooksExist: () => boolean;
   /** From Node 22 on. */
   AsyncContextFrame?: { current?(): unknown };
@@ -157,7 +159,12 @@ export function nodeInternals(): NodeInternals {
     },
     {
       of: process.nextTick,
-      names: { queue: 'tickQueue', tickInfo: 'tickInfo', initHooksExist: 'initHooksExist' },
+      names: {
+        queue: 'tickQueue',
+        tickInfo: 'tickInfo',
+        initHooksExist: 'initHooksExist',
+        runNextTicks: 'runNextTicks',
+      },
     },
     {
       of: fatalException(),

@@ -15,7 +15,14 @@ import process from 'node:process';
 import { inspect } from 'node:util';
 import { abortable, timeoutMs } from './clock.js';
 import { AssertionError, ValueError } from './errors.js';
-import { compiledBeforeFork, dieOf, isRehearsal, onChildExit, onUncaught } from './fork_child.js';
+import {
+  compiledBeforeFork,
+  dieOf,
+  isRehearsal,
+  onChildExit,
+  onUncaught,
+  onContinue,
+} from './fork_child.js';
 import { native } from './native.js';
 
 /** A started child, as the launchers of src/popen make it. */
@@ -506,6 +513,11 @@ export function activeChildren(): BaseProcess[] {
   reapEnded();
   return [...state.children];
 }
+
+// A child of os.fork has none yet. (CPython keeps its parent's, and fails to join them at exit.)
+onContinue(() => {
+  state.children = new Set();
+});
 
 function reapEnded(): void {
   for (const child of state.children) {

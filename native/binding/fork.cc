@@ -69,6 +69,7 @@ void StartChild(uv_idle_t* idle) {
   // What our own native frames, unwound, have noted of the termination.
   napi_value ignored;
   napi_get_and_clear_last_exception(env, &ignored);
+  core::ForgetRequests(idle->loop);
   core::ArmNodeTimer();
   if (core::WakeUpsWereLost()) core::FlushForegroundTasks();
   g_start->main.Value().MakeCallback(env.Global(), {});
@@ -142,6 +143,7 @@ Napi::Value Fork(const Napi::CallbackInfo& info) {
   napi_call_function(env, env.Global(), g_start->on_child.Value(), 2, arguments, &ignored);
   // Whatever it threw belongs to nobody: the child's own start must not be prevented by it.
   if (env.IsExceptionPending()) env.GetAndClearPendingException();
+  if (result.error == 0) core::ReleaseLoop(loop);
   UnwindToStart();
   core::AdmitSignals();
   return env.Undefined();

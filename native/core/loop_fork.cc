@@ -12,6 +12,10 @@
 #include <link.h>
 #endif
 
+#if defined(__GLIBC__)
+extern "C" void* __libc_stack_end;  // where the main thread's stack begins
+#endif
+
 namespace mp::core {
 namespace {
 
@@ -128,8 +132,6 @@ void RetireHandle(uv_handle_t* handle, void* data) {
       // are node's own machinery, which the child needs. They only must not keep it alive.
       break;
   }
-  // What is still active (a listener, a child process, an addon's handle) does not count any more.
-  if (uv_is_active(handle)) uv_unref(handle);
 }
 
 unsigned StreamRequests(uv_stream_t* stream) {
@@ -169,7 +171,9 @@ bool ResolveLoopCalls() {
     g_node_timer_callback_bytes = symbol->st_size;
   }
 #endif
-#if defined(__linux__)
+#if defined(__GLIBC__)
+  g_stack_base = reinterpret_cast<uintptr_t>(__libc_stack_end);
+#elif defined(__linux__)
   pthread_attr_t attributes;
   if (pthread_getattr_np(pthread_self(), &attributes) != 0) return false;
   void* lowest;
@@ -220,11 +224,21 @@ void ForgetPoolRequests(uv_loop_t* loop) {
 unsigned RetireHandles(uv_loop_t* loop) {
   unsigned standard_streams = 0;
   uv_walk(loop, &RetireHandle, &standard_streams);
-  loop->active_reqs.count = 0;
   // Close callbacks the parent had coming. The handles are gone in all but memory.
   loop->closing_handles = nullptr;
   return standard_streams;
 }
+
+void ReleaseLoop(uv_loop_t* loop) {
+  uv_walk(
+      loop,
+      [](uv_handle_t* handle, void*) {
+        if (uv_is_active(handle) && !uv_is_closing(handle)) uv_unref(handle);
+      },
+      nullptr);
+}
+
+void ForgetRequests(uv_loop_t* loop) { loop->active_reqs.count = 0; }
 
 void ArmNodeTimer() {
   if (g_node_timer != nullptr) uv_timer_start(g_node_timer, g_node_timer_callback, 1, 0);

@@ -31,6 +31,14 @@ void ForgetPoolRequests(uv_loop_t* loop);
 // parent acts in the child. Answers the descriptors among 0 to 2 that had a handle, as a bit set.
 unsigned RetireHandles(uv_loop_t* loop);
 
+// When JavaScript has stopped what it can: what is still active (a listener, a child process, an addon's
+// handle) does not keep the child alive.
+void ReleaseLoop(uv_loop_t* loop);
+
+// On the child's empty stack: no request of the parent is waited for. Not earlier, because libuv counts
+// down those of a batch of finished ones that it may be in the middle of.
+void ForgetRequests(uv_loop_t* loop);
+
 // node keeps one loop timer for all JS timers. RetireHandles stops it; this arms it for one turn, because
 // node's JS side believes that it is armed for the parent's next expiry.
 void ArmNodeTimer();

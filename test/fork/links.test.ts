@@ -351,7 +351,6 @@ describe('tools', () => {
     'preserved symlinks and conditions': ['--preserve-symlinks', '--conditions=custom'],
     'strict rejections': ['--unhandled-rejections=strict'],
     'maglev and sparkplug always': ['--always-sparkplug'],
-    'stress of the compiler': ['--interrupt-budget=1000'],
   };
   test.each(Object.entries(FLAGS))('with %s', async (_, execArgv) => {
     const result = await runFixture({ mjs: HEAD + WORK }, { execArgv, timeoutMs: 25_000 });
