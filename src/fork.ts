@@ -179,7 +179,6 @@ function onChild(errnum: number, stdio: number): void {
     native.exitNow(1);
   }
   beginChild(stdio);
-  runHooks('afterInChild');
 }
 
 /** In the child, on an empty stack. */
@@ -188,6 +187,7 @@ function runMain(): void {
   endUnwinding();
   native.write(job.statusWrite, STARTED);
   native.close(job.statusWrite);
+  runHooks('afterInChild');
   job.inContext(job.main, job.argument);
 }
 

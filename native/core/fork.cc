@@ -11,6 +11,7 @@
 #include "forkable_heap.h"
 #include "isolate.h"
 #include "loop_fork.h"
+#include "main_stack.h"
 #include "platform_workers.h"
 
 namespace mp::core {
@@ -61,7 +62,7 @@ namespace {
 
 std::string FindProblem() {
   std::string problem = PlatformWorkers::Resolve();
-  if (problem.empty() && !(ResolveIsolateCalls() && ResolveLoopCalls())) {
+  if (problem.empty() && !(ResolveIsolateCalls() && FindMainStack() && ResolveLoopCalls())) {
     problem = "this build of node does not export the calls a fork needs";
   }
   if (problem.empty()) problem = HookMadvise();

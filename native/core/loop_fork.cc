@@ -2,29 +2,15 @@
 
 #if !defined(_WIN32)
 
-#include <dlfcn.h>
-#include <pthread.h>
-
-#include <cstddef>
-#include <cstdint>
-
-#if defined(__linux__)
-#include <link.h>
-#endif
-
-#if defined(__GLIBC__)
-extern "C" void* __libc_stack_end;  // where the main thread's stack begins
-#endif
+#include "main_stack.h"
 
 namespace mp::core {
 namespace {
 
-// Looked up in the parent: a symbol search in the child touches, and so copies in, dozens of pages.
+CodeRange g_run_timers;  // node's callback of its one loop timer
 uv_timer_cb g_node_timer_callback;
 uv_timer_t* g_node_timer = nullptr;
 bool g_wake_ups_lost = false;
-size_t g_node_timer_callback_bytes = 4096;  // its length, where the symbol table tells
-uintptr_t g_stack_base = 0;                 // of the main thread
 
 // uv__queue: a circular list. Its two pointers have been `void* queue[2]` and `struct uv__queue` over
 // the 1.x series, with the same layout.
@@ -113,7 +99,10 @@ void RetireHandle(uv_handle_t* handle, void* data) {
       break;
     case UV_SIGNAL:
       // node counts its handlers when they are closed, by the number that uv_signal_stop would erase:
-      // they go with their listeners, in JavaScript.
+      // they go with their listeners, in JavaScript. What the parent caught and had not yet dispatched
+      // lies in the parent's pipe; libuv would wait for it before it lets the handle go.
+      reinterpret_cast<uv_signal_t*>(handle)->dispatched_signals =
+          reinterpret_cast<uv_signal_t*>(handle)->caught_signals;
       break;
     case UV_FS_EVENT:
       uv_fs_event_stop(reinterpret_cast<uv_fs_event_t*>(handle));
@@ -159,45 +148,12 @@ void DropFinishedWork(uv_loop_t* loop) {
 }  // namespace
 
 bool ResolveLoopCalls() {
-  g_node_timer_callback = reinterpret_cast<uv_timer_cb>(
-      dlsym(RTLD_DEFAULT, "_ZN4node11Environment9RunTimersEP10uv_timer_s"));
-  if (g_node_timer_callback == nullptr) return false;
-#if defined(__GLIBC__)
-  Dl_info info;
-  ElfW(Sym)* symbol = nullptr;
-  if (dladdr1(reinterpret_cast<void*>(g_node_timer_callback), &info,
-              reinterpret_cast<void**>(&symbol), RTLD_DL_SYMENT) != 0 &&
-      symbol != nullptr && symbol->st_size > 0) {
-    g_node_timer_callback_bytes = symbol->st_size;
-  }
-#endif
-#if defined(__GLIBC__)
-  g_stack_base = reinterpret_cast<uintptr_t>(__libc_stack_end);
-#elif defined(__linux__)
-  pthread_attr_t attributes;
-  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return false;
-  void* lowest;
-  size_t size;
-  pthread_attr_getstack(&attributes, &lowest, &size);
-  pthread_attr_destroy(&attributes);
-  g_stack_base = reinterpret_cast<uintptr_t>(lowest) + size;
-#else
-  g_stack_base = reinterpret_cast<uintptr_t>(pthread_get_stackaddr_np(pthread_self()));
-#endif
-  return true;
+  g_run_timers = FindFunction("_ZN4node11Environment9RunTimersEP10uv_timer_s");
+  g_node_timer_callback = reinterpret_cast<uv_timer_cb>(g_run_timers.start);
+  return g_run_timers.known();
 }
 
-// JavaScript frames have no unwinding information, so the stack is searched for a return address into
-// the function. A stale word that looks like one only makes the answer cautious.
-__attribute__((no_sanitize("address"))) bool InNodeTimer() {
-  const auto start = reinterpret_cast<uintptr_t>(g_node_timer_callback);
-  const uintptr_t end = start + g_node_timer_callback_bytes;
-  const auto* word = static_cast<const uintptr_t*>(__builtin_frame_address(0));
-  for (; reinterpret_cast<uintptr_t>(word + 1) <= g_stack_base; word++) {
-    if (*word > start && *word <= end) return true;
-  }
-  return false;
-}
+bool InNodeTimer() { return IsInside(g_run_timers); }
 
 bool WakeUpsWereLost() { return g_wake_ups_lost; }
 

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "futex.h"
+#include "main_stack.h"
 
 namespace mp::core {
 namespace {
@@ -52,6 +53,7 @@ struct Symbols {
   CountWorkers count_workers = nullptr;
   ConstructRunner construct_runner = nullptr;    // node 20's takes no level and ignores ours
   FlushForeground flush_foreground = nullptr;
+  CodeRange drain_tasks;
   void* (*current_isolate)() = nullptr;
   void* (*current_context)(void* isolate) = nullptr;
   void* (*current_environment)(void* context) = nullptr;
@@ -168,7 +170,8 @@ std::string PlatformWorkers::Resolve() {
       Load(&s.current_environment,
            "_ZN4node21GetCurrentEnvironmentEN2v85LocalINS0_7ContextEEE") &&
       Load(&s.platform_of, "_ZN4node23GetMultiIsolatePlatformEPNS_11EnvironmentE");
-  if (!post || !runner || !rest) {
+  s.drain_tasks = FindFunction("_ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE");
+  if (!post || !runner || !rest || !s.drain_tasks.known()) {
     return "this build of node does not export its V8 platform's worker pool";
   }
   return "";
@@ -493,8 +496,10 @@ void PlatformWorkers::PrepareVtables() {
 void PlatformWorkers::ReplaceInChild() {
   gathering_ = nullptr;
   worker_threads_.clear();
-  if (late_vtable_ == nullptr) {
+  // Draining goes on, after the unwinding, with whatever runner it finds: that must be one that drains.
+  if (late_vtable_ == nullptr || IsInside(g_symbols.drain_tasks)) {
     StartFreshRunner();
+    if (own_vtable_ != nullptr) *static_cast<void***>(platform_) = own_vtable_;
     return;
   }
   // The lock may have been held by a Worker's thread of the parent.
