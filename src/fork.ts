@@ -125,6 +125,17 @@ function prepare(): void {
   planFork();
 }
 
+/** @throws RuntimeError the process is in a state that cannot be forked. Error EAGAIN, ENOMEM, EMFILE. */
+function nativeFork(unwind: boolean): number | undefined {
+  try {
+    return native.fork(unwind, REST_TIMEOUT_MS);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== 'NOT_FORKABLE') throw error;
+    throw new RuntimeError(`this process cannot be forked now: ${message}`);
+  }
+}
+
 /**
  * Forks this process as `os.fork` does: answers the child's pid in the parent and 0 in the child, and both
  * go on after the call, on the same stack, with copies of everything, timers and handles included. Requests
@@ -140,7 +151,7 @@ export function fork(): number {
   runHooks('before');
   let pid: number | undefined;
   try {
-    pid = native.fork(false, REST_TIMEOUT_MS);
+    pid = nativeFork(false);
   } finally {
     if (pid !== 0) runHooks('afterInParent');
   }
@@ -220,7 +231,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   try {
     runHooks('before');
     try {
-      pid = native.fork(true, REST_TIMEOUT_MS);
+      pid = nativeFork(true);
     } finally {
       if (!mine.inChild) runHooks('afterInParent');
     }

@@ -21,6 +21,7 @@ import process from 'node:process';
 import { Writable } from 'node:stream';
 import v8 from 'node:v8';
 import vm from 'node:vm';
+import type { Worker } from 'node:worker_threads';
 import { native } from './native.js';
 import {
   fatalException,
@@ -80,6 +81,7 @@ interface Plan {
   captureCallback: boolean;
   exitCode: boolean;
   sockets: SocketLike[];
+  workers: Worker[];
   connected: boolean;
   dispatchers: symbol[];
 }
@@ -89,6 +91,7 @@ let plan: Plan;
 /** In the parent, after the fork: what the plan names may be collected. */
 export function dropPlan(): void {
   plan.sockets = [];
+  plan.workers = [];
 }
 
 /** Whether an AsyncLocalStorage has a value here, or async hooks watch. */
@@ -121,6 +124,7 @@ export function planFork(): void {
     captureCallback: process.hasUncaughtExceptionCaptureCallback(),
     exitCode: process.exitCode !== undefined,
     sockets: activeSockets(),
+    workers: livingWorkers(),
     connected: process.connected,
     dispatchers: Object.getOwnPropertySymbols(globalThis).filter(isDispatcher),
   };
@@ -275,6 +279,8 @@ function quiet(stdio: number): void {
   if (plan.captureCallback) process.setUncaughtExceptionCaptureCallback(null);
   if (plan.exitCode) process.exitCode = undefined;
   for (const socket of plan.sockets) idleSocket(socket);
+  // They do not exist here; node counts them among what keeps the loop.
+  for (const worker of plan.workers) worker.unref();
   stdoutMustConvert = stderrMustConvert = true;
   ownStdin = undefined;
   if ((stdio & 2) !== 0) stdoutOfChild();
@@ -297,10 +303,19 @@ interface TimerCallbacks {
   };
 }
 
+/** Marks what it drops as gone, so that a child may clear a timer of its parent's without being miscounted. */
 function emptyTimers(): void {
   const { timerListMap, timerListQueue, immediateQueue, immediateInfo, timersBinding } = internals;
-  for (const duration of Object.keys(timerListMap)) delete timerListMap[duration];
+  for (const [duration, list] of Object.entries(timerListMap)) {
+    for (let timer = list._idleNext; timer !== list && timer !== null; timer = timer._idleNext) {
+      timer._destroyed = true;
+    }
+    delete timerListMap[duration];
+  }
   while (timerListQueue.peek() !== undefined) timerListQueue.shift();
+  for (let immediate = immediateQueue.head; immediate !== null; immediate = immediate._idleNext) {
+    immediate._destroyed = true;
+  }
   immediateQueue.head = null;
   immediateQueue.tail = null;
   // In the middle of a batch of immediates, or of timers, the rest of it is in variables of the two functions
@@ -378,6 +393,21 @@ function forgetWrites(stream: object): void {
     stream,
     isDuplex,
   );
+}
+
+// ---- Workers ------------------------------------------------------------------------------------
+
+const workers = new Set<WeakRef<Worker>>();
+
+// The only place where node tells of them; before the package was loaded nobody listened.
+process.on('worker', (worker: Worker) => {
+  const held = new WeakRef(worker);
+  workers.add(held);
+  worker.once('exit', () => workers.delete(held));
+});
+
+function livingWorkers(): Worker[] {
+  return [...workers].flatMap((held) => held.deref() ?? []);
 }
 
 // ---- Standard streams -------------------------------------------------------------------------

@@ -161,7 +161,8 @@ export interface NativeFork {
   /**
    * Answers the pid in the parent. In the child it answers 0, or, with `unwind`, undefined: then V8
    * unwinds the stack, and every handle of the parent's is silent. Throws EAGAIN, ENOMEM, EMFILE;
-   * EAGAIN also when V8's background work does not come to rest within `restTimeoutMs`.
+   * NOT_FORKABLE, with the reason as message: among others, V8's background work did not come to
+   * rest within `restTimeoutMs`.
    */
   fork(unwind: boolean, restTimeoutMs: number): number | undefined;
   /** Child that goes on: forgets requests whose threads do not exist. */

@@ -15,13 +15,19 @@ import inspector from 'node:inspector';
 import nodeModule from 'node:module';
 import process from 'node:process';
 
-/** node's doubly linked timers queue and heap, as far as emptying them needs. */
+/** A timer or immediate in one of node's linked lists; of timers, the list itself is in the ring. */
+interface LinkedTimer {
+  _idleNext: LinkedTimer | null;
+  _destroyed?: boolean;
+}
+
+/** node's variables, as far as a fork needs them. */
 export interface NodeInternals {
   /** node's own `require`, for its internal modules. */
   require: (id: string) => Record<string, unknown>;
-  timerListMap: Record<string, unknown>;
+  timerListMap: Record<string, LinkedTimer>;
   timerListQueue: { peek(): unknown; shift(): unknown };
-  immediateQueue: { head: unknown; tail: unknown };
+  immediateQueue: { head: LinkedTimer | null; tail: LinkedTimer | null };
   /** count, reference count, has-outstanding */
   immediateInfo: Uint32Array;
   /** `timeoutInfo` counts the timers that keep the loop. */

@@ -69,8 +69,7 @@ void StartChild(uv_idle_t* idle) {
   // What our own native frames, unwound, have noted of the termination.
   napi_value ignored;
   napi_get_and_clear_last_exception(env, &ignored);
-  core::ForgetRequests(idle->loop);
-  core::ArmNodeTimer();
+  core::ResumeLoop(idle->loop);
   if (core::WakeUpsWereLost()) core::FlushForegroundTasks();
   g_start->main.Value().MakeCallback(env.Global(), {});
   if (uv_loop_alive(idle->loop) == 0 && core::WorkersUnused()) {
@@ -119,7 +118,9 @@ Napi::Value Fork(const Napi::CallbackInfo& info) {
 
   const core::ForkResult result = core::Fork(loop, timeout_ms);
   if (!result.problem.empty()) {
-    MakeErrnoError(env, EAGAIN, "fork", result.problem).ThrowAsJavaScriptException();
+    Napi::Error error = Napi::Error::New(env, result.problem);
+    error.Set("code", Napi::String::New(env, "NOT_FORKABLE"));
+    error.ThrowAsJavaScriptException();
     return env.Undefined();
   }
   if (result.pid != 0) {

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 
+#include "dead_threads.h"
 #include "forkable_heap.h"
 #include "isolate.h"
 #include "loop_fork.h"
@@ -31,6 +32,15 @@ sigset_t AsynchronousSignals() {
   return set;
 }
 
+CodeRange g_run_script;  // vm.Script's runInContext
+
+// The watchdog of a vm script with a time limit is a thread, and a loop that the script's frame would tear down
+// in the child.
+std::string FindObstacle() {
+  if (!IsInside(g_run_script) || !SomeThreadWaitsWithLimit()) return "";
+  return "a vm script with a time limit is running; fork before or after it, or run it without `timeout`";
+}
+
 // node aborts where its new threads and loops find no descriptor, so look first.
 int EnsureSpareDescriptors() {
   constexpr int kNeeded = 8;  // two epoll sets, two event descriptors, a signal pipe, and some air
@@ -47,6 +57,7 @@ int EnsureSpareDescriptors() {
 ForkResult InChild(uv_loop_t* loop) {
   ForkResult result;
   result.pid = 0;
+  ForgetThreads();
   g_workers.ReplaceInChild();
   const int status = ReviveLoop(loop);
   if (status != 0) {
@@ -65,7 +76,11 @@ std::string FindProblem() {
   if (problem.empty() && !(ResolveIsolateCalls() && FindMainStack() && ResolveLoopCalls())) {
     problem = "this build of node does not export the calls a fork needs";
   }
+  g_run_script = FindFunction(
+      "_ZN4node10contextify16ContextifyScript12RunInContextERKN2v820FunctionCallbackInfoINS2_"
+      "5ValueEEE");
   if (problem.empty()) problem = HookMadvise();
+  if (problem.empty()) problem = HookThreadJoin();
   return problem;
 }
 
@@ -79,6 +94,8 @@ const std::string& CheckForkable() {
 ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms) {
   ForkResult result;
   result.problem = CheckForkable();
+  if (!result.problem.empty()) return result;
+  result.problem = FindObstacle();
   if (!result.problem.empty()) return result;
   result.error = EnsureSpareDescriptors();
   if (result.error != 0) return result;

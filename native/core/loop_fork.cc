@@ -12,6 +12,15 @@ uv_timer_cb g_node_timer_callback;
 uv_timer_t* g_node_timer = nullptr;
 bool g_wake_ups_lost = false;
 
+// Check handles that were active, to be started again with the child.
+struct Paused {
+  uv_check_t* handle;
+  uv_check_cb callback;
+};
+constexpr int kMaxPaused = 32;
+Paused g_paused[kMaxPaused];
+int g_paused_count = 0;
+
 // uv__queue: a circular list. Its two pointers have been `void* queue[2]` and `struct uv__queue` over
 // the 1.x series, with the same layout.
 struct QueueLink {
@@ -110,6 +119,22 @@ void RetireHandle(uv_handle_t* handle, void* data) {
     case UV_FS_POLL:
       uv_fs_poll_stop(reinterpret_cast<uv_fs_poll_t*>(handle));
       break;
+    case UV_ASYNC:
+      // uv_loop_fork does this for those it sees; in the middle of a batch it sees only some.
+      if (reinterpret_cast<uv_async_t*>(handle)->pending != 0) {
+        reinterpret_cast<uv_async_t*>(handle)->pending = 0;
+        g_wake_ups_lost = true;
+      }
+      break;
+    case UV_CHECK:
+      // node's native immediates, of the parent's Workers for instance, call JavaScript, which is refused
+      // until the child starts.
+      if (uv_is_active(handle) && g_paused_count < kMaxPaused) {
+        auto* check = reinterpret_cast<uv_check_t*>(handle);
+        g_paused[g_paused_count++] = {check, check->check_cb};
+        uv_check_stop(check);
+      }
+      break;
     case UV_TIMER:
       if (reinterpret_cast<uv_timer_t*>(handle)->timer_cb == g_node_timer_callback) {
         g_node_timer = reinterpret_cast<uv_timer_t*>(handle);
@@ -179,6 +204,7 @@ void ForgetPoolRequests(uv_loop_t* loop) {
 
 unsigned RetireHandles(uv_loop_t* loop) {
   unsigned standard_streams = 0;
+  g_paused_count = 0;
   uv_walk(loop, &RetireHandle, &standard_streams);
   // Close callbacks the parent had coming. The handles are gone in all but memory.
   loop->closing_handles = nullptr;
@@ -194,9 +220,10 @@ void ReleaseLoop(uv_loop_t* loop) {
       nullptr);
 }
 
-void ForgetRequests(uv_loop_t* loop) { loop->active_reqs.count = 0; }
-
-void ArmNodeTimer() {
+void ResumeLoop(uv_loop_t* loop) {
+  loop->active_reqs.count = 0;
+  for (int i = 0; i < g_paused_count; i++) uv_check_start(g_paused[i].handle, g_paused[i].callback);
+  // node's JS side believes that its timer is armed for the parent's next expiry.
   if (g_node_timer != nullptr) uv_timer_start(g_node_timer, g_node_timer_callback, 1, 0);
 }
 

@@ -35,15 +35,12 @@ unsigned RetireHandles(uv_loop_t* loop);
 // handle) does not keep the child alive.
 void ReleaseLoop(uv_loop_t* loop);
 
-// On the child's empty stack: no request of the parent is waited for. Not earlier, because libuv counts
-// down those of a batch of finished ones that it may be in the middle of.
-void ForgetRequests(uv_loop_t* loop);
+// On the child's empty stack. No request of the parent is waited for any more (not earlier, because libuv
+// counts down those of a batch of finished ones that it may be in the middle of); node's immediates run
+// again; and its one loop timer is armed for one turn, because its JS side believes that it is armed.
+void ResumeLoop(uv_loop_t* loop);
 
-// node keeps one loop timer for all JS timers. RetireHandles stops it; this arms it for one turn, because
-// node's JS side believes that it is armed for the parent's next expiry.
-void ArmNodeTimer();
-
-// Whether the calling (main) thread is inside that timer's callback.
+// Whether the calling (main) thread is inside node's timer callback.
 bool InNodeTimer();
 
 }  // namespace mp::core

@@ -266,11 +266,35 @@ bool InStaticData(uintptr_t address) {
   return dl_iterate_phdr(contains, &address) != 0;
 }
 
-bool IsEpollWithoutLimit(const Sleep& sleep) {
+bool IsEpoll(const Sleep& sleep) {
 #if defined(SYS_epoll_wait)
-  if (sleep.number == SYS_epoll_wait) return static_cast<int>(sleep.arguments[3]) == -1;
+  if (sleep.number == SYS_epoll_wait) return true;
 #endif
-  return sleep.number == SYS_epoll_pwait && static_cast<int>(sleep.arguments[3]) == -1;
+  return sleep.number == SYS_epoll_pwait;
+}
+
+bool IsEpollWithoutLimit(const Sleep& sleep) {
+  return IsEpoll(sleep) && static_cast<int>(sleep.arguments[3]) == -1;
+}
+
+// Calls `look(thread, sleep)` for every other thread until it answers false; `sleep` is null for one that
+// runs or cannot be looked at. False when there is no /proc.
+template <typename F>
+bool ForEachThread(F look) {
+  DIR* tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) return false;
+  const pid_t self = static_cast<pid_t>(syscall(SYS_gettid));
+  bool go_on = true;
+  while (go_on) {
+    const dirent* entry = readdir(tasks);
+    if (entry == nullptr) break;
+    const pid_t thread = static_cast<pid_t>(atoi(entry->d_name));
+    if (thread <= 0 || thread == self) continue;
+    Sleep sleep;
+    go_on = look(thread, ReadSleep(dirfd(tasks), entry->d_name, &sleep) ? &sleep : nullptr);
+  }
+  closedir(tasks);
+  return true;
 }
 
 }  // namespace
@@ -292,22 +316,14 @@ bool PlatformWorkers::IsWorker(pid_t thread) const {
 bool PlatformWorkers::AllAsleep() const {
   if (worker_threads_.empty()) return false;
   const auto runner = reinterpret_cast<uintptr_t>(*runner_slot_);
-  DIR* tasks = opendir("/proc/self/task");
-  if (tasks == nullptr) return false;
-  const pid_t self = static_cast<pid_t>(syscall(SYS_gettid));
   size_t workers = 0;
   int schedulers = 0;
   bool asleep = true;
-  while (asleep) {
-    const dirent* entry = readdir(tasks);
-    if (entry == nullptr) break;
-    const pid_t thread = static_cast<pid_t>(atoi(entry->d_name));
-    if (thread <= 0 || thread == self) continue;
-    Sleep sleep;
-    if (!ReadSleep(dirfd(tasks), entry->d_name, &sleep)) {
+  const bool looked = ForEachThread([&](pid_t thread, const Sleep* sleep) {
+    if (sleep == nullptr) {
       asleep = false;
-    } else if (sleep.number == SYS_futex) {
-      const uintptr_t word = sleep.arguments[0];
+    } else if (sleep->number == SYS_futex) {
+      const uintptr_t word = sleep->arguments[0];
       if (IsWorker(thread)) {
         asleep = word >= runner && word < runner + kRunnerWords * sizeof(void*);
         workers++;
@@ -315,11 +331,20 @@ bool PlatformWorkers::AllAsleep() const {
         asleep = InStaticData(word);
       }
     } else {
-      asleep = IsEpollWithoutLimit(sleep) && ++schedulers == 1;
+      asleep = IsEpollWithoutLimit(*sleep) && ++schedulers == 1;
     }
-  }
-  closedir(tasks);
-  return asleep && workers == worker_threads_.size() && schedulers == 1;
+    return asleep;
+  });
+  return looked && asleep && workers == worker_threads_.size() && schedulers == 1;
+}
+
+bool SomeThreadWaitsWithLimit() {
+  bool any = false;
+  ForEachThread([&](pid_t, const Sleep* sleep) {
+    any = sleep != nullptr && IsEpoll(*sleep) && static_cast<int>(sleep->arguments[3]) >= 0;
+    return !any;
+  });
+  return any;
 }
 
 void PlatformWorkers::Release() {
