@@ -126,9 +126,9 @@ function prepare(): void {
 }
 
 /** @throws RuntimeError the process is in a state that cannot be forked. Error EAGAIN, ENOMEM, EMFILE. */
-function nativeFork(unwind: boolean): number | undefined {
+function nativeFork(unwind: boolean, reportFd = -1): number | undefined {
   try {
-    return native.fork(unwind, REST_TIMEOUT_MS);
+    return native.fork(unwind, REST_TIMEOUT_MS, reportFd);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code !== 'NOT_FORKABLE') throw error;
@@ -231,7 +231,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   try {
     runHooks('before');
     try {
-      pid = nativeFork(true);
+      pid = nativeFork(true, statusWrite);
     } finally {
       if (!mine.inChild) runHooks('afterInParent');
     }

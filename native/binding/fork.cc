@@ -22,6 +22,7 @@
 #include "core/isolate.h"
 #include "core/loop_fork.h"
 #include "core/pidfd.h"
+#include "core/thread_hooks.h"
 #include "errors.h"
 
 namespace mp {
@@ -71,6 +72,7 @@ void StartChild(uv_idle_t* idle) {
   napi_get_and_clear_last_exception(env, &ignored);
   core::ResumeLoop(idle->loop);
   if (core::WakeUpsWereLost()) core::FlushForegroundTasks();
+  core::SetReportFd(-1);
   g_start->main.Value().MakeCallback(env.Global(), {});
   if (uv_loop_alive(idle->loop) == 0 && core::WorkersUnused()) {
     g_start->idle_function.Value().MakeCallback(env.Global(), {});
@@ -109,14 +111,15 @@ void PrepareFork(const Napi::CallbackInfo& info) {
   uv_idle_init(LoopOf(info.Env()), &g_start->idle);
 }
 
-// fork(unwind, restTimeoutMs) → pid in the parent; in the child 0, or, unwinding, undefined.
+// fork(unwind, restTimeoutMs, reportFd) → pid in the parent; in the child 0, or, unwinding, undefined.
 Napi::Value Fork(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const bool unwind = info[0].As<Napi::Boolean>();
   const int timeout_ms = info[1].As<Napi::Number>();
+  const int report_fd = info[2].As<Napi::Number>();
   uv_loop_t* loop = LoopOf(env);
 
-  const core::ForkResult result = core::Fork(loop, timeout_ms);
+  const core::ForkResult result = core::Fork(loop, timeout_ms, report_fd);
   if (!result.problem.empty()) {
     Napi::Error error = Napi::Error::New(env, result.problem);
     error.Set("code", Napi::String::New(env, "NOT_FORKABLE"));

@@ -8,12 +8,12 @@
 
 #include <cerrno>
 
-#include "dead_threads.h"
 #include "forkable_heap.h"
 #include "isolate.h"
 #include "loop_fork.h"
 #include "main_stack.h"
 #include "platform_workers.h"
+#include "thread_hooks.h"
 
 namespace mp::core {
 namespace {
@@ -54,10 +54,10 @@ int EnsureSpareDescriptors() {
   return error;
 }
 
-ForkResult InChild(uv_loop_t* loop) {
+ForkResult InChild(uv_loop_t* loop, int report_fd) {
   ForkResult result;
   result.pid = 0;
-  ForgetThreads();
+  ForgetThreads(report_fd);
   g_workers.ReplaceInChild();
   const int status = ReviveLoop(loop);
   if (status != 0) {
@@ -80,7 +80,7 @@ std::string FindProblem() {
       "_ZN4node10contextify16ContextifyScript12RunInContextERKN2v820FunctionCallbackInfoINS2_"
       "5ValueEEE");
   if (problem.empty()) problem = HookMadvise();
-  if (problem.empty()) problem = HookThreadJoin();
+  if (problem.empty()) problem = HookThreads();
   return problem;
 }
 
@@ -91,7 +91,7 @@ const std::string& CheckForkable() {
   return problem;
 }
 
-ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms) {
+ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms, int report_fd) {
   ForkResult result;
   result.problem = CheckForkable();
   if (!result.problem.empty()) return result;
@@ -111,7 +111,7 @@ ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms) {
   const sigset_t blocked = AsynchronousSignals();
   pthread_sigmask(SIG_BLOCK, &blocked, &g_mask_before);
   result.pid = fork();
-  if (result.pid == 0) return InChild(loop);
+  if (result.pid == 0) return InChild(loop, report_fd);
 
   result.error = result.pid < 0 ? errno : 0;
   pthread_sigmask(SIG_SETMASK, &g_mask_before, nullptr);
@@ -136,7 +136,7 @@ const std::string& CheckForkable() {
   return problem;
 }
 
-ForkResult Fork(uv_loop_t*, int) {
+ForkResult Fork(uv_loop_t*, int, int) {
   ForkResult result;
   result.problem = CheckForkable();
   return result;

@@ -32,8 +32,9 @@ struct ForkResult {
 // Whether this process can be forked at all: found out once. Empty: yes.
 const std::string& CheckForkable();
 
-// Forks the calling main thread. `rest_timeout_ms` bounds the wait for V8's background work.
-ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms);
+// Forks the calling main thread. `rest_timeout_ms` bounds the wait for V8's background work. A child that ends
+// for lack of threads before it has started writes the reason to `report_fd` (-1: to stderr).
+ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms, int report_fd);
 
 // Child: unblocks the signals that Fork() blocked.
 void AdmitSignals();

@@ -22,6 +22,7 @@
 
 #include "futex.h"
 #include "main_stack.h"
+#include "thread_hooks.h"
 
 namespace mp::core {
 namespace {
@@ -546,7 +547,10 @@ void PlatformWorkers::StartFreshRunner() {
   // The copied runner is left as it is: its threads do not exist, so nothing may touch it again.
   void* fresh = calloc(1, kFreshRunnerBytes);
   if (fresh == nullptr) abort();
-  g_symbols.construct_runner(fresh, workers_, kNoDebugLog);
+  {
+    ThreadsRequired required;
+    g_symbols.construct_runner(fresh, workers_, kNoDebugLog);
+  }
   *runner_slot_ = fresh;
 }
 

@@ -136,7 +136,9 @@ describe('processes run out', () => {
     expect(result.code, report(result)).toBe(0);
     const seen = JSON.parse(result.stdout) as [string | null, string | null];
     if (seen[0] === null) context.skip('this system does not limit the number of processes');
-    expect(seen).toEqual(['EAGAIN', 'fork']);
+    // The last process there was room for may be the child, whose first thread there is none for.
+    expect(seen[0]).toBe('EAGAIN');
+    expect(['fork', 'pthread_create']).toContain(seen[1]);
   });
 });
 
