@@ -9,7 +9,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { Driver, shuffled } from './support/driver.mjs';
-import { pythonVersion } from './support/machine.mjs';
+import { describeMachine, pythonVersion } from './support/machine.mjs';
 import { availableMemory } from './support/memory.mjs';
 import { summary } from './support/statistics.mjs';
 import { mebibytes, milliseconds, times, verdict } from './support/table.mjs';
@@ -178,6 +178,32 @@ function tables(points, notes) {
   ];
 }
 
+/** The short form for the README: one line per heap. */
+function readme(points, on) {
+  const median = (peers, name) => (peers[name] ? milliseconds(peers[name].ms.median) : '–');
+  const memory = (peers, name) =>
+    peers[name].memory ? mebibytes(peers[name].memory.private) : '–';
+  return {
+    columns: [
+      'live heap of the parent',
+      '>`Process`',
+      ">Python's, fork",
+      '>`child_process.fork`',
+      '>memory of a child',
+      '>of `child_process.fork`',
+    ],
+    rows: points.map(({ megabytes, peers }) => [
+      heapLabel(megabytes),
+      ...['ours', 'python', 'childProcess'].map((name) => median(peers, name)),
+      ...['ours', 'childProcess'].map((name) => memory(peers, name)),
+    ]),
+    notes: [
+      `Start and join of a process that does nothing, medians of one run, peers in turn (${describeMachine(on)}). ` +
+        "Memory: private bytes of an idle child; ours has the parent's data, that of `child_process.fork` has not.",
+    ],
+  };
+}
+
 function charts(points) {
   const fresh = points[0].peers;
   const series = (pick) =>
@@ -234,5 +260,10 @@ export async function run({ quick, log }) {
     }
     points.push(await measure(megabytes, present, { quick, log }));
   }
-  return { figures: points, tables: tables(points, notes), charts: charts(points) };
+  return {
+    figures: points,
+    tables: tables(points, notes),
+    charts: charts(points),
+    readme: (on) => readme(points, on),
+  };
 }

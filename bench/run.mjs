@@ -2,8 +2,9 @@
  * The benchmarks: `npm run bench [-- name…] [--quick] [--write]`.
  *
  * One file of this folder per primitive, peers beside it (peers/). A benchmark exports
- * `run({ quick, log })` and answers `{ figures, tables, charts }`: raw figures for bench/results/latest.json,
- * tables for the terminal and for docs/benchmarks.md, charts for docs/img.
+ * `run({ quick, log })` and answers `{ figures, tables, charts?, readme? }`: raw figures for
+ * bench/results/latest.json, tables for the terminal and for docs/benchmarks.md, charts for docs/img, and, from
+ * one of them, the table of the README.
  *
  * Without names: all. --quick: a handful of repetitions, to see that it runs; such figures mean nothing and
  * are not written anywhere. --write: renders what was measured into docs/.
@@ -21,6 +22,7 @@ import { toMarkdown, toText } from './support/table.mjs';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const RESULTS = path.join(here, 'results/latest.json');
 const DOCS = path.join(here, '../docs/benchmarks.md');
+const README = path.join(here, '../README.md');
 const IMAGES = path.join(here, '../docs/img');
 
 /** Files of this folder that are no benchmarks. */
@@ -58,24 +60,27 @@ function save(results) {
   );
 }
 
-/** Replaces what stands between `<!-- bench:name -->` and `<!-- /bench:name -->`. */
-function render(page, name, { on, tables, charts }) {
+/** Replaces what stands between `<!-- bench:name -->` and `<!-- /bench:name -->` in a file. */
+function fill(file, name, parts) {
+  const page = readFileSync(file, 'utf8');
   const [begin, end] = [`<!-- bench:${name} -->`, `<!-- /bench:${name} -->`];
   const from = page.indexOf(begin);
   const to = page.indexOf(end);
-  if (from < 0 || to < from) throw new Error(`docs/benchmarks.md has no part ${begin} … ${end}`);
-  const body = [
-    `Measured on ${describeMachine(on)}.`,
-    ...tables.map(toMarkdown),
-    ...charts.map(({ file, title }) => `![${title}](img/${file})`),
-  ].join('\n\n');
-  return `${page.slice(0, from)}${begin}\n\n${body}\n\n${page.slice(to)}`;
+  if (from < 0 || to < from)
+    throw new Error(`${path.basename(file)} has no part ${begin} … ${end}`);
+  const body = [begin, ...parts].join('\n\n');
+  writeFileSync(file, `${page.slice(0, from)}${body}\n\n${page.slice(to)}`);
 }
 
 function write(results) {
-  let page = readFileSync(DOCS, 'utf8');
-  for (const [name, result] of Object.entries(results)) page = render(page, name, result);
-  writeFileSync(DOCS, page);
+  for (const [name, { on, tables, charts, readme }] of Object.entries(results)) {
+    fill(DOCS, name, [
+      `Measured on ${describeMachine(on)}.`,
+      ...tables.map(toMarkdown),
+      ...charts.map(({ file, title }) => `![${title}](img/${file})`),
+    ]);
+    if (readme !== undefined) fill(README, 'readme', [toMarkdown(readme(on))]);
+  }
   writeCharts(results, IMAGES);
 }
 
@@ -100,14 +105,10 @@ async function main() {
   for (const name of positionals.length > 0 ? positionals : known) {
     const benchmark = await import(pathToFileURL(path.join(here, `${name}.mjs`)).href);
     const log = progress(name);
-    const {
-      figures,
-      tables,
-      charts = [],
-    } = await benchmark.run({ quick: values.quick ?? false, log });
+    const result = await benchmark.run({ quick: values.quick ?? false, log });
     log('');
-    for (const table of tables) console.log(`${toText(table)}\n`);
-    results[name] = { on, figures, tables, charts };
+    for (const table of result.tables) console.log(`${toText(table)}\n`);
+    results[name] = { on, charts: [], ...result };
   }
   if (values.quick) return;
   save(results);

@@ -40,8 +40,7 @@ export function toText(table) {
 export function toMarkdown(table) {
   const line = (cells) => `| ${cells.join(' | ')} |`;
   return [
-    `**${table.title}**`,
-    '',
+    ...(table.title ? [`**${table.title}**`, ''] : []),
     line(table.columns.map(label)),
     line(table.columns.map((column) => (isRight(column) ? '--:' : ':--'))),
     ...table.rows.map((row) => line(table.columns.map((_, i) => row[i] ?? ''))),

@@ -32,9 +32,8 @@ class FdWatch : public Napi::ObjectWrap<FdWatch> {
     }
     handle_->data = this;
     callback_ = Napi::Persistent(info[1].As<Napi::Function>());
-    uv_poll_start(handle_, UV_READABLE | UV_DISCONNECT, [](uv_poll_t* handle, int, int) {
-      static_cast<FdWatch*>(handle->data)->Fire();
-    });
+    uv_poll_start(handle_, UV_READABLE | UV_DISCONNECT,
+                  [](uv_poll_t* handle, int, int) { static_cast<FdWatch*>(handle->data)->Fire(); });
     Ref();
   }
 

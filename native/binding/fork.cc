@@ -212,7 +212,8 @@ void InitFork(Napi::Env env, Napi::Object exports) {
 #if !defined(_WIN32)
   exports["prepareFork"] = Napi::Function::New(env, PrepareFork, "prepareFork");
   exports["fork"] = Napi::Function::New(env, Fork, "fork");
-  exports["forgetPoolRequests"] = Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
+  exports["forgetPoolRequests"] =
+      Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
   exports["loopAlive"] = Napi::Function::New(env, LoopAlive, "loopAlive");
   exports["exitNow"] = Napi::Function::New(env, ExitNow, "exitNow");
   exports["trackChild"] = Napi::Function::New(env, TrackChild, "trackChild");

@@ -38,7 +38,8 @@ CodeRange g_run_script;  // vm.Script's runInContext
 // in the child.
 std::string FindObstacle() {
   if (!IsInside(g_run_script) || !SomeThreadWaitsWithLimit()) return "";
-  return "a vm script with a time limit is running; fork before or after it, or run it without `timeout`";
+  return "a vm script with a time limit is running; fork before or after it, or run it without "
+         "`timeout`";
 }
 
 // node aborts where its new threads and loops find no descriptor, so look first.

@@ -23,8 +23,8 @@
 namespace mp::core {
 
 struct ForkResult {
-  pid_t pid = -1;       // as fork(2)
-  int error = 0;        // errno of a system call, in the parent or, with pid 0, in the child
+  pid_t pid = -1;  // as fork(2)
+  int error = 0;   // errno of a system call, in the parent or, with pid 0, in the child
   const char* syscall = "fork";
   std::string problem;  // set when the process could not be brought into a state that can be forked
 };

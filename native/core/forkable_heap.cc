@@ -46,7 +46,8 @@ std::string KeepHeapForkable() {
   while (fgets(line, sizeof(line), smaps) != nullptr) {
     if (strncmp(line, "VmFlags:", 8) == 0) {
       if (strstr(line, " dc") == nullptr) continue;
-      if (madvise(reinterpret_cast<void*>(start), end - start, MADV_DOFORK) != 0 && errno != EINVAL) {
+      if (madvise(reinterpret_cast<void*>(start), end - start, MADV_DOFORK) != 0 &&
+          errno != EINVAL) {
         problem = std::string("madvise(MADV_DOFORK): ") + strerror(errno);
       }
       continue;

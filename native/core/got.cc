@@ -33,7 +33,7 @@ struct Object {
   uintptr_t base;
   uintptr_t relro_start = 0;
   uintptr_t relro_end = 0;
-  const ElfW(Sym)* symbols = nullptr;
+  const ElfW(Sym) * symbols = nullptr;
   const char* strings = nullptr;
 };
 
@@ -46,7 +46,7 @@ bool IsSlot(unsigned type) {
 
 bool Contains(const dl_phdr_info* info, uintptr_t address) {
   for (int i = 0; i < info->dlpi_phnum; i++) {
-    const ElfW(Phdr)& segment = info->dlpi_phdr[i];
+    const ElfW(Phdr) & segment = info->dlpi_phdr[i];
     const uintptr_t start = info->dlpi_addr + segment.p_vaddr;
     if (segment.p_type == PT_LOAD && address >= start && address < start + segment.p_memsz) {
       return true;
@@ -67,12 +67,12 @@ bool Store(const Object& object, void** slot, void* value) {
   return true;
 }
 
-bool PatchTable(const Object& object, const ElfW(Rela)* table, size_t bytes, Search* search) {
+bool PatchTable(const Object& object, const ElfW(Rela) * table, size_t bytes, Search* search) {
   bool any = false;
   for (size_t i = 0; i < bytes / sizeof(*table); i++) {
-    const ElfW(Rela)& entry = table[i];
+    const ElfW(Rela) & entry = table[i];
     if (!IsSlot(ELF64_R_TYPE(entry.r_info))) continue;
-    const ElfW(Sym)& symbol = object.symbols[ELF64_R_SYM(entry.r_info)];
+    const ElfW(Sym) & symbol = object.symbols[ELF64_R_SYM(entry.r_info)];
     if (strcmp(object.strings + symbol.st_name, search->symbol) != 0) continue;
     void** slot = reinterpret_cast<void**>(object.base + entry.r_offset);
     if (*slot != search->replacement && !Store(object, slot, search->replacement)) {
@@ -93,7 +93,7 @@ int PatchObject(dl_phdr_info* info, size_t, void* data) {
   object.base = info->dlpi_addr;
   const ElfW(Dyn)* dynamic = nullptr;
   for (int i = 0; i < info->dlpi_phnum; i++) {
-    const ElfW(Phdr)& segment = info->dlpi_phdr[i];
+    const ElfW(Phdr) & segment = info->dlpi_phdr[i];
     if (segment.p_type == PT_DYNAMIC) {
       dynamic = reinterpret_cast<const ElfW(Dyn)*>(object.base + segment.p_vaddr);
     } else if (segment.p_type == PT_GNU_RELRO) {
@@ -104,7 +104,9 @@ int PatchObject(dl_phdr_info* info, size_t, void* data) {
   if (dynamic == nullptr) return 0;
 
   // glibc has relocated these addresses in place, musl and the vdso have not.
-  auto absolute = [&](ElfW(Addr) value) { return value < object.base ? value + object.base : value; };
+  auto absolute = [&](ElfW(Addr) value) {
+    return value < object.base ? value + object.base : value;
+  };
   const ElfW(Rela)* rela = nullptr;
   const ElfW(Rela)* plt = nullptr;
   size_t rela_bytes = 0;

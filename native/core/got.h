@@ -9,9 +9,10 @@
 namespace mp::core {
 
 struct GotPatch {
-  int slots = 0;                      // entries that now point to the replacement
-  bool patched_main_program = false;  // the object that holds V8 (the program, or libnode) is among them
-  std::string problem;                // set when an entry exists but could not be written
+  int slots = 0;  // entries that now point to the replacement
+  bool patched_main_program =
+      false;            // the object that holds V8 (the program, or libnode) is among them
+  std::string problem;  // set when an entry exists but could not be written
 };
 
 // Makes every loaded object but this one call `replacement` where it imports `symbol`. Pages that are

@@ -34,8 +34,7 @@ bool ResolveIsolateCalls() {
          load(&g_calls.terminate, "_ZN2v87Isolate18TerminateExecutionEv") &&
          load(&g_calls.cancel, "_ZN2v87Isolate24CancelTerminateExecutionEv") &&
          load(&g_calls.checkpoint, "_ZN2v815MicrotasksScope17PerformCheckpointEPNS_7IsolateE") &&
-         load(&g_calls.add_before_call,
-              "_ZN2v87Isolate28AddBeforeCallEnteredCallbackEPFvPS0_E") &&
+         load(&g_calls.add_before_call, "_ZN2v87Isolate28AddBeforeCallEnteredCallbackEPFvPS0_E") &&
          load(&g_calls.remove_before_call,
               "_ZN2v87Isolate31RemoveBeforeCallEnteredCallbackEPFvPS0_E");
 #endif

@@ -169,7 +169,6 @@ void DropFinishedWork(uv_loop_t* loop) {
   Reset(Link(&loop->wq));
 }
 
-
 }  // namespace
 
 bool ResolveLoopCalls() {

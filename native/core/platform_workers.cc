@@ -2,11 +2,11 @@
 
 #if defined(__linux__)
 
+#include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
-#include <dirent.h>
-#include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -49,10 +49,10 @@ using ConstructRunner = void (*)(void* self, int threads, int debug_log_level);
 using FlushForeground = bool (*)(void* platform, void* isolate);
 
 struct Symbols {
-  PostPlain post_plain = nullptr;                // node 20
-  PostWithPriority post_with_priority = nullptr; // node 22 and later
+  PostPlain post_plain = nullptr;                 // node 20
+  PostWithPriority post_with_priority = nullptr;  // node 22 and later
   CountWorkers count_workers = nullptr;
-  ConstructRunner construct_runner = nullptr;    // node 20's takes no level and ignores ours
+  ConstructRunner construct_runner = nullptr;  // node 20's takes no level and ignores ours
   FlushForeground flush_foreground = nullptr;
   CodeRange drain_tasks;
   void* (*current_isolate)() = nullptr;
@@ -160,16 +160,15 @@ std::string PlatformWorkers::Resolve() {
       Load(&s.post_plain,
            "_ZN4node12NodePlatform18CallOnWorkerThreadESt10unique_ptrIN2v84TaskESt14default_"
            "deleteIS3_EE");
-  const bool runner =
-      Load(&s.construct_runner, "_ZN4node23WorkerThreadsTaskRunnerC1EiNS_21PlatformDebugLogLevelE") ||
-      Load(&s.construct_runner, "_ZN4node23WorkerThreadsTaskRunnerC1Ei");
+  const bool runner = Load(&s.construct_runner,
+                           "_ZN4node23WorkerThreadsTaskRunnerC1EiNS_21PlatformDebugLogLevelE") ||
+                      Load(&s.construct_runner, "_ZN4node23WorkerThreadsTaskRunnerC1Ei");
   const bool rest =
       Load(&s.count_workers, "_ZN4node12NodePlatform21NumberOfWorkerThreadsEv") &&
       Load(&s.flush_foreground, "_ZN4node12NodePlatform20FlushForegroundTasksEPN2v87IsolateE") &&
       Load(&s.current_isolate, "_ZN2v87Isolate10GetCurrentEv") &&
       Load(&s.current_context, "_ZN2v87Isolate17GetCurrentContextEv") &&
-      Load(&s.current_environment,
-           "_ZN4node21GetCurrentEnvironmentEN2v85LocalINS0_7ContextEEE") &&
+      Load(&s.current_environment, "_ZN4node21GetCurrentEnvironmentEN2v85LocalINS0_7ContextEEE") &&
       Load(&s.platform_of, "_ZN4node23GetMultiIsolatePlatformEPNS_11EnvironmentE");
   s.drain_tasks = FindFunction("_ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE");
   if (!post || !runner || !rest || !s.drain_tasks.known()) {
@@ -186,7 +185,8 @@ std::string PlatformWorkers::FindPlatform() {
   if (platform_ == nullptr) return "node's V8 platform was not found";
   // node counts the thread that schedules delayed tasks as one of its workers; it runs none.
   workers_ = g_symbols.count_workers(platform_) - 1;
-  if (workers_ < 1 || workers_ > kMaxWorkers) return "the V8 platform's worker count is not plausible";
+  if (workers_ < 1 || workers_ > kMaxWorkers)
+    return "the V8 platform's worker count is not plausible";
   return "";
 }
 
@@ -258,9 +258,10 @@ bool InStaticData(uintptr_t address) {
   auto contains = [](dl_phdr_info* info, size_t, void* data) {
     const uintptr_t wanted = *static_cast<uintptr_t*>(data);
     for (int i = 0; i < info->dlpi_phnum; i++) {
-      const ElfW(Phdr)& segment = info->dlpi_phdr[i];
+      const ElfW(Phdr) & segment = info->dlpi_phdr[i];
       const uintptr_t start = info->dlpi_addr + segment.p_vaddr;
-      if (segment.p_type == PT_LOAD && wanted >= start && wanted < start + segment.p_memsz) return 1;
+      if (segment.p_type == PT_LOAD && wanted >= start && wanted < start + segment.p_memsz)
+        return 1;
     }
     return 0;
   };
@@ -425,8 +426,9 @@ struct Thunks {
   static PlatformWorkers* workers;
   static pthread_mutex_t mutex;  // of the child's start
   static pthread_t main_thread;
-  static std::atomic<bool> used;           // since the flag was last cleared
-  static std::atomic<bool> used_elsewhere; // ever, by a thread that is neither the main one nor a worker
+  static std::atomic<bool> used;  // since the flag was last cleared
+  static std::atomic<bool>
+      used_elsewhere;  // ever, by a thread that is neither the main one nor a worker
 
   static void Note() {
     used.store(true, std::memory_order_relaxed);
@@ -436,13 +438,15 @@ struct Thunks {
   }
 
   template <int I>
-  static uintptr_t Noting(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, double x) {
+  static uintptr_t Noting(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,
+                          double x) {
     Note();
     return original[I](a, b, c, d, e, x);
   }
 
   template <int I>
-  static uintptr_t Starting(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e, double x) {
+  static uintptr_t Starting(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,
+                            double x) {
     PlatformWorkers::EnsureRunner();
     return original[I](a, b, c, d, e, x);
   }

@@ -71,8 +71,9 @@ class PlatformWorkers {
   void* platform_ = nullptr;      // node::NodePlatform*
   void** runner_slot_ = nullptr;  // where the platform keeps its WorkerThreadsTaskRunner*
   int workers_ = 0;
-  std::vector<pid_t> worker_threads_;  // their thread ids, known from the first gathering of this process
-  void** own_vtable_ = nullptr;    // the platform's virtual table as node made it
+  std::vector<pid_t>
+      worker_threads_;           // their thread ids, known from the first gathering of this process
+  void** own_vtable_ = nullptr;  // the platform's virtual table as node made it
   void** noted_vtable_ = nullptr;  // a copy whose entries note that the platform was used (parent)
   void** late_vtable_ = nullptr;   // a copy whose entries start the runner first (child)
   Gathering* gathering_ = nullptr;
