@@ -104,6 +104,8 @@ export function forkProblem(): string | null {
 
 let prepared = false;
 
+function doNothing(): void {}
+
 /** What the first fork needs once: it costs milliseconds, and a program that never forks pays nothing. */
 function prepare(): void {
   const problem = forkProblem();
@@ -119,7 +121,10 @@ function prepare(): void {
         { cause },
       );
     }
-    native.prepareFork(onChild, runMain, endIdleChild);
+    const known = native.prepareFork(onChild, runMain, endIdleChild, () => {
+      queueMicrotask(doNothing);
+    });
+    if (!known) throw new RuntimeError('this process cannot be forked: its V8 is not recognised. Use spawn');
     prepared = true;
   }
   planFork();

@@ -151,13 +151,15 @@ export interface NativeFork {
    * Once, before the first fork: what the child of an unwinding fork runs. `onChild` at once, on the
    * old stack, with signals blocked; `errnum` is not 0 when the event loop could not be revived;
    * bit n of `stdio`: the parent's stream on descriptor n had a handle. `main` on an empty stack.
-   * `idle` after it, when nothing is left to do.
+   * `idle` after it, when nothing is left to do. `enqueueMicrotask` adds one microtask that does
+   * nothing. Answers false when V8's microtask queue is not recognised.
    */
   prepareFork(
     onChild: (errnum: number, stdio: number) => void,
     main: () => void,
     idle: () => void,
-  ): void;
+    enqueueMicrotask: () => void,
+  ): boolean;
   /**
    * Answers the pid in the parent. In the child it answers 0, or, with `unwind`, undefined: then V8
    * unwinds the stack, and every handle of the parent's is silent. Throws EAGAIN, ENOMEM, EMFILE;

@@ -64,12 +64,15 @@ uv_loop_t* LoopOf(Napi::Env env) {
 void StartChild(uv_idle_t* idle) {
   uv_idle_stop(idle);
   core::AdmitJavaScript();
+  core::ResumeMicrotasks();
   core::CancelTerminateExecution();
   Napi::Env env = g_start->main.Env();
   Napi::HandleScope scope(env);
   // What our own native frames, unwound, have noted of the termination.
   napi_value ignored;
   napi_get_and_clear_last_exception(env, &ignored);
+  // What the parent's native code has queued while it was unwound.
+  core::DiscardMicrotasks();
   core::ResumeLoop(idle->loop);
   if (core::WakeUpsWereLost()) core::FlushForegroundTasks();
   core::SetReportFd(-1);
@@ -86,6 +89,7 @@ void UnwindToStart() {
   if (!core::InNodeTimer()) core::RefuseJavaScript();
   // If microtasks are being run right now, the unwinding itself drops the rest of them.
   core::DiscardMicrotasks();
+  core::SuspendMicrotasks();
   core::TerminateExecution();
 }
 
@@ -101,14 +105,19 @@ void NullStdin() {
   close(null);
 }
 
-// prepareFork(onChild, main, idle)
-void PrepareFork(const Napi::CallbackInfo& info) {
-  if (g_start != nullptr) return;
+// prepareFork(onChild, main, idle, enqueueMicrotask) → whether this build of V8 is understood.
+Napi::Value PrepareFork(const Napi::CallbackInfo& info) {
+  if (g_start != nullptr) return Napi::Boolean::New(info.Env(), true);
+  Napi::Function enqueue = info[3].As<Napi::Function>();
+  const bool found = core::FindMicrotaskCount(
+      [](void* data) { static_cast<Napi::Function*>(data)->Call({}); }, &enqueue);
+  if (!found) return Napi::Boolean::New(info.Env(), false);
   g_start = new ChildStart{Napi::Persistent(info[0].As<Napi::Function>()),
                            Napi::Persistent(info[1].As<Napi::Function>()),
                            Napi::Persistent(info[2].As<Napi::Function>()),
                            {}};
   uv_idle_init(LoopOf(info.Env()), &g_start->idle);
+  return Napi::Boolean::New(info.Env(), true);
 }
 
 // fork(unwind, restTimeoutMs, reportFd) → pid in the parent; in the child 0, or, unwinding, undefined.

@@ -17,7 +17,16 @@ void CancelTerminateExecution();
 void RefuseJavaScript();
 void AdmitJavaScript();
 
-// Empties the microtask queue without letting its JavaScript run. Call on an empty JavaScript stack.
+// The same for microtasks, whose JavaScript is entered another way: none runs until ResumeMicrotasks().
+void SuspendMicrotasks();
+void ResumeMicrotasks();
+
+// Once, in the parent: finds where V8 counts the microtasks, by watching the queue while `enqueue` adds one at a
+// time. False: not recognised.
+bool FindMicrotaskCount(void (*enqueue)(void* data), void* data);
+
+// Empties the microtask queue and runs nothing of it. (Running it under a termination is not enough: an async
+// function that resumes meets no check before its next call of a JavaScript function.)
 void DiscardMicrotasks();
 
 }  // namespace mp::core

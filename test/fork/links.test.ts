@@ -140,12 +140,15 @@ describe('row 16: a parent that is itself a child', () => {
         import { once } from 'node:events';
         if (cluster.isPrimary) {
           const worker = cluster.fork();
-          await once(worker, 'online');
+          await once(worker, 'message'); // It listens.
           console.log('exit code', run(() => delay(30)));
           worker.send('end');
           const [code] = await once(worker, 'exit');
           console.log('worker', code);
-        } else process.on('message', () => process.disconnect());`,
+        } else {
+          process.on('message', () => process.disconnect());
+          process.send('ready');
+        }`,
     });
     expect(result.stdout, report(result)).toBe('exit code 0\nworker 0\n');
   });
