@@ -124,10 +124,10 @@ function prepare(): void {
     const known = native.prepareFork(onChild, runMain, endIdleChild, () => {
       queueMicrotask(doNothing);
     });
-    if (!known) throw new RuntimeError('this process cannot be forked: its V8 is not recognised. Use spawn');
+    if (!known)
+      throw new RuntimeError('this process cannot be forked: its V8 is not recognised. Use spawn');
     prepared = true;
   }
-  planFork();
 }
 
 /** @throws RuntimeError the process is in a state that cannot be forked. Error EAGAIN, ENOMEM, EMFILE. */
@@ -154,6 +154,7 @@ function nativeFork(unwind: boolean, reportFd = -1): number | undefined {
 export function fork(): number {
   prepare();
   runHooks('before');
+  planFork();
   let pid: number | undefined;
   try {
     pid = nativeFork(false);
@@ -200,11 +201,12 @@ function onChild(errnum: number, stdio: number): void {
 /** In the child, on an empty stack. */
 function runMain(): void {
   if (isRehearsal() || job === undefined) return;
+  const { main, argument, inContext, statusWrite } = job;
   endUnwinding();
-  native.write(job.statusWrite, STARTED);
-  native.close(job.statusWrite);
+  native.write(statusWrite, STARTED);
+  native.close(statusWrite);
   runHooks('afterInChild');
-  job.inContext(job.main, job.argument);
+  inContext(main, argument);
 }
 
 compiledBeforeFork(() => onChild(0, 0));
@@ -222,8 +224,11 @@ compiledBeforeFork(() => {
  */
 export function forkProcess<T>(main: (argument: T) => void, argument: T): number {
   prepare();
+  // The hooks may fork, too: whatever is kept for this fork comes after them.
+  runHooks('before');
   const [statusRead, statusWrite] = native.pipe(true);
-  job = {
+  planFork();
+  const mine: Job<unknown> = {
     main: main as (argument: unknown) => void,
     argument,
     inContext: hasAsyncContext() ? AsyncLocalStorage.snapshot() : call,
@@ -231,10 +236,9 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
     statusWrite,
     inChild: false,
   };
-  const mine: Job<unknown> = job;
+  job = mine;
   let pid: number | undefined;
   try {
-    runHooks('before');
     try {
       pid = nativeFork(true, statusWrite);
     } finally {

@@ -53,8 +53,10 @@ export function isRehearsal(): boolean {
 
 /** In the parent, once, before its first fork. @throws Error this build of node hides what is needed. */
 export function prepareForks(): void {
+  if (switched) return;
   internals = nodeInternals();
   installSwitches();
+  switched = true;
   // Dropping a listener of the real process runs code of node's that is compiled at its first use.
   const probe = Symbol('probe') as never;
   process.on(probe, () => {});
@@ -69,6 +71,7 @@ export function prepareForks(): void {
 }
 
 let internals: NodeInternals;
+let switched = false;
 
 /** The steps that the next child needs, as the parent is at this moment. */
 interface Plan {
@@ -194,6 +197,7 @@ export function beginChild(stdio: number): void {
     writeStderr(`node-multiprocessing: a forked child cannot start: ${describe(error)}\n`);
     native.exitNow(1);
   }
+  inherited = plan.exitListeners;
   isForked = true;
   processChild = true;
   unwinding = true;
@@ -660,21 +664,23 @@ function exit(code: unknown, natural: boolean): never {
   return leave(code, natural);
 }
 
+/** The parent's listeners for 'exit', in a child. */
+let inherited: unknown[] = [];
+
 /** Runs the listeners that the child has added itself. Most children have none. */
 function emitExit(code: unknown): void {
   if (!processChild) {
     nodeEmit.call(process, 'exit', code);
     return;
   }
-  const { exitListeners } = plan;
   const listeners = process.listeners('exit');
-  if (listeners.length === exitListeners.length && listeners.every(isInherited)) return;
-  for (const listener of exitListeners) process.removeListener('exit', listener as () => void);
+  if (listeners.length === inherited.length && listeners.every(isInherited)) return;
+  for (const listener of inherited) process.removeListener('exit', listener as () => void);
   nodeEmit.call(process, 'exit', code);
 }
 
 function isInherited(listener: unknown, index: number): boolean {
-  return listener === plan.exitListeners[index];
+  return listener === inherited[index];
 }
 
 function leave(code: unknown, natural: boolean): never {
@@ -691,10 +697,12 @@ compiledBeforeFork(() => {
   exit(0, true);
   leave(0, true);
   planFork();
-  const before = processChild;
+  const before = { processChild, inherited };
+  // With nothing but inherited listeners it emits nothing.
+  inherited = process.listeners('exit');
   processChild = true;
   emitExit(0);
-  processChild = before;
+  ({ processChild, inherited } = before);
 });
 
 /** Ends the process after an uncaught error: shown, exit listeners run, code 1. */

@@ -33,10 +33,15 @@ sigset_t AsynchronousSignals() {
 }
 
 CodeRange g_run_script;  // vm.Script's runInContext
+CodeRange g_emit_exit;   // node's 'exit' event at the natural end, when its event loop has ended
 
 // The watchdog of a vm script with a time limit is a thread, and a loop that the script's frame would tear down
 // in the child.
 std::string FindObstacle() {
+  if (g_emit_exit.known() && IsInside(g_emit_exit)) {
+    return "the event loop has ended and this is an 'exit' listener; start it in 'beforeExit', or end the "
+           "program by process.exit()";
+  }
   if (!IsInside(g_run_script) || !SomeThreadWaitsWithLimit()) return "";
   return "a vm script with a time limit is running; fork before or after it, or run it without "
          "`timeout`";
@@ -77,6 +82,7 @@ std::string FindProblem() {
   if (problem.empty() && !(ResolveIsolateCalls() && FindMainStack() && ResolveLoopCalls())) {
     problem = "this build of node does not export the calls a fork needs";
   }
+  g_emit_exit = FindFunction("_ZN4node23EmitProcessExitInternalEPNS_11EnvironmentE");
   g_run_script = FindFunction(
       "_ZN4node10contextify16ContextifyScript12RunInContextERKN2v820FunctionCallbackInfoINS2_"
       "5ValueEEE");
