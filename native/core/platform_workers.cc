@@ -341,12 +341,20 @@ bool PlatformWorkers::AllAsleep() const {
 }
 
 bool SomeThreadWaitsWithLimit() {
-  bool any = false;
-  ForEachThread([&](pid_t, const Sleep* sleep) {
-    any = sleep != nullptr && IsEpoll(*sleep) && static_cast<int>(sleep->arguments[3]) >= 0;
-    return !any;
-  });
-  return any;
+  constexpr int kLooks = 50;
+  for (int look = 0; look < kLooks; look++) {
+    bool any = false;
+    bool undecided = false;
+    ForEachThread([&](pid_t, const Sleep* sleep) {
+      // One that has just been started has not come to its wait yet.
+      if (sleep == nullptr) undecided = true;
+      else any = any || (IsEpoll(*sleep) && static_cast<int>(sleep->arguments[3]) >= 0);
+      return !any;
+    });
+    if (any || !undecided) return any;
+    usleep(1000);
+  }
+  return false;
 }
 
 void PlatformWorkers::Release() {
