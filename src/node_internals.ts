@@ -11,8 +11,8 @@
  * is loaded: it costs some milliseconds.
  */
 
-import inspector from 'node:inspector';
-import nodeModule from 'node:module';
+import type Inspector from 'node:inspector';
+import nodeModule, { createRequire } from 'node:module';
 import process from 'node:process';
 
 /** A timer or immediate in one of node's linked lists; of timers, the list itself is in the ring. */
@@ -58,8 +58,13 @@ type Variables = Record<string, unknown>;
 /** For each function, the values of the named variables of the module that made it. */
 type Wanted = { of: unknown; names: Record<string, string> };
 
+/** Loaded at the first fork: it would be half of what importing the package costs. */
+function loadInspector(): typeof Inspector {
+  return createRequire(import.meta.url)('node:inspector') as typeof Inspector;
+}
+
 class ScopeReader {
-  readonly #session = new inspector.Session();
+  readonly #session = new (loadInspector().Session)();
   readonly #key = `node-multiprocessing:${process.pid}:${performance.now()}`;
   readonly #exchange: { input: unknown; output: unknown } = { input: undefined, output: undefined };
   readonly #global = globalThis as unknown as Variables;
@@ -104,11 +109,11 @@ class ScopeReader {
     return this.#exchange.output;
   }
 
-  #properties(objectId: string): inspector.Runtime.GetPropertiesReturnType {
+  #properties(objectId: string): Inspector.Runtime.GetPropertiesReturnType {
     return this.#post('Runtime.getProperties', { objectId, ownProperties: true });
   }
 
-  #objectId(remote: inspector.Runtime.RemoteObject | undefined): string {
+  #objectId(remote: Inspector.Runtime.RemoteObject | undefined): string {
     if (remote?.objectId === undefined) throw new Error('the inspector did not show a scope');
     return remote.objectId;
   }
