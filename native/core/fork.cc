@@ -39,7 +39,8 @@ CodeRange g_emit_exit;   // node's 'exit' event at the natural end, when its eve
 // in the child.
 std::string FindObstacle() {
   if (g_emit_exit.known() && IsInside(g_emit_exit)) {
-    return "the event loop has ended and this is an 'exit' listener; start it in 'beforeExit', or end the "
+    return "the event loop has ended and this is an 'exit' listener; start it in 'beforeExit', or "
+           "end the "
            "program by process.exit()";
   }
   if (!IsInside(g_run_script) || !SomeThreadWaitsWithLimit()) return "";

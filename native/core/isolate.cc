@@ -80,7 +80,8 @@ void ResumeMicrotasks() {
 }
 
 bool FindMicrotaskCount(void (*enqueue)(void* data), void* data) {
-  auto* queue = static_cast<intptr_t*>(g_calls.queue_of(g_calls.current_context(g_calls.current())));
+  auto* queue =
+      static_cast<intptr_t*>(g_calls.queue_of(g_calls.current_context(g_calls.current())));
   if (queue == nullptr) return false;
   intptr_t before[kQueueWords];
   intptr_t between[kQueueWords];

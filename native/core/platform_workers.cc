@@ -347,8 +347,10 @@ bool SomeThreadWaitsWithLimit() {
     bool undecided = false;
     ForEachThread([&](pid_t, const Sleep* sleep) {
       // One that has just been started has not come to its wait yet.
-      if (sleep == nullptr) undecided = true;
-      else any = any || (IsEpoll(*sleep) && static_cast<int>(sleep->arguments[3]) >= 0);
+      if (sleep == nullptr)
+        undecided = true;
+      else
+        any = any || (IsEpoll(*sleep) && static_cast<int>(sleep->arguments[3]) >= 0);
       return !any;
     });
     if (any || !undecided) return any;
