@@ -89,3 +89,10 @@ export function checkSignal(value: unknown, name: string): number {
   }
   return constants.signals[value as NodeJS.Signals];
 }
+
+/** The `signal` option of an asynchronous wait; null is none. */
+export function checkAbortSignal(value: unknown): AbortSignal | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!(value instanceof AbortSignal)) throw wrongType("'signal'", 'an AbortSignal', value);
+  return value;
+}

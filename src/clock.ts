@@ -8,7 +8,7 @@
  * Anyone above the native layer may import this file.
  */
 
-import { wrongType } from './arguments.js';
+import { checkAbortSignal, wrongType } from './arguments.js';
 import { ValueError } from './errors.js';
 import { native } from './native.js';
 
@@ -57,10 +57,11 @@ const LONGEST_TIMER_MS = 0x7fff_ffff;
  */
 export function abortable(
   milliseconds: number,
-  signal: AbortSignal | undefined,
+  givenSignal: AbortSignal | null | undefined,
   begin: (done: () => void) => () => void,
 ): Promise<boolean> {
   return new Promise((resolve, reject) => {
+    const signal = checkAbortSignal(givenSignal);
     signal?.throwIfAborted();
     let timer: NodeJS.Timeout | undefined;
     let cancel = (): void => {};

@@ -5,7 +5,6 @@
  * set once; `getContext('fork')` answers one whose classes use that method whatever the default is.
  */
 
-import process from 'node:process';
 import { sleep } from './clock.js';
 import { cpuCount } from './cpu.js';
 import * as errors from './errors.js';

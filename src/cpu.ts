@@ -12,8 +12,8 @@
  */
 
 import { readFileSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
+import { availableParallelism } from 'node:os';
+import { posix as posixPath } from 'node:path';
 import { native } from './native.js';
 
 /** Reads a text file; null when it is not there or not for us. */
@@ -67,12 +67,12 @@ function parseGroup(line: string): { controllers: string[]; group: string } | nu
  * the top is ours to see.
  */
 function visibleLevels(mount: Mount, group: string): string[] {
-  const relative = path.posix.relative(mount.root, group);
+  const relative = posixPath.relative(mount.root, group);
   const outside = relative === '..' || relative.startsWith('../');
   const names = outside ? [] : relative.split('/').filter((name) => name !== '');
   return [
     mount.point,
-    ...names.map((_, i) => path.posix.join(mount.point, ...names.slice(0, i + 1))),
+    ...names.map((_, i) => posixPath.join(mount.point, ...names.slice(0, i + 1))),
   ];
 }
 
@@ -84,12 +84,12 @@ function quotient(quota: string | undefined, period: string | undefined): number
 
 /** `50000 100000`, or `max 100000` */
 function quotaOfV2(directory: string, read: ReadText): number {
-  const [quota, period] = read(path.posix.join(directory, 'cpu.max'))?.trim().split(' ') ?? [];
+  const [quota, period] = read(posixPath.join(directory, 'cpu.max'))?.trim().split(' ') ?? [];
   return quotient(quota, period);
 }
 
 function quotaOfV1(directory: string, read: ReadText): number {
-  const value = (file: string) => read(path.posix.join(directory, file))?.trim();
+  const value = (file: string) => read(posixPath.join(directory, file))?.trim();
   return quotient(value('cpu.cfs_quota_us'), value('cpu.cfs_period_us'));
 }
 
@@ -127,11 +127,11 @@ export function usableCpus(allowed: number, quota: number): number {
 
 /** How many CPUs this thread may run on. */
 function allowedCpus(): number {
-  if (process.platform !== 'linux') return os.availableParallelism();
+  if (process.platform !== 'linux') return availableParallelism();
   try {
     return native.schedGetaffinity(0).length;
   } catch {
-    return os.availableParallelism(); // A sandbox that forbids asking.
+    return availableParallelism(); // A sandbox that forbids asking.
   }
 }
 

@@ -15,8 +15,6 @@
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import process from 'node:process';
-import { isMainThread } from 'node:worker_threads';
 import { RuntimeError } from './errors.js';
 import {
   beginChild,
@@ -30,6 +28,7 @@ import {
   planFork,
   prepareForks,
 } from './fork_child.js';
+import { lazyBuiltin } from './lazy_builtin.js';
 import { native } from './native.js';
 
 /** How long V8's background work may take to come to rest before a fork is given up. */
@@ -93,7 +92,7 @@ export function forkProblem(): string | null {
           'of Node, or run node with --single-threaded --v8-pool-size=1';
   }
   if (refusal !== null) return refusal;
-  if (!isMainThread) {
+  if (!lazyBuiltin('node:worker_threads').isMainThread) {
     return (
       'a Worker (worker_threads) cannot be forked: its thread would be the only one in the child, without ' +
       "node's main thread. Fork from the main thread, or post a message there"

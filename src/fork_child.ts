@@ -16,14 +16,12 @@
 
 import type Crypto from 'node:crypto';
 import type Dns from 'node:dns';
-import fs from 'node:fs';
-import process from 'node:process';
-import { Writable } from 'node:stream';
-import v8 from 'node:v8';
-import vm from 'node:vm';
+import { createReadStream } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
+import { lazyBuiltin } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
+  abortToggle,
   fatalException,
   moduleLoaderGetter,
   nodeInternals,
@@ -57,6 +55,10 @@ export function prepareForks(): void {
   internals = nodeInternals();
   installSwitches();
   switched = true;
+  const options = [...process.execArgv, process.env['NODE_OPTIONS'] ?? ''];
+  if (options.some((option) => /abort[-_]on[-_]uncaught/.test(option))) abort = abortToggle();
+  // What a child may want of node is loaded here, once.
+  for (const id of ['node:stream', 'node:v8', 'node:vm'] as const) lazyBuiltin(id);
   // Dropping a listener of the real process runs code of node's that is compiled at its first use.
   const probe = Symbol('probe') as never;
   process.on(probe, () => {});
@@ -70,6 +72,8 @@ export function prepareForks(): void {
   }
 }
 
+/** There if the program aborts on an uncaught exception, which V8 takes the unwinding for. */
+let abort: Uint32Array | undefined;
 let internals: NodeInternals;
 let switched = false;
 
@@ -201,6 +205,7 @@ export function beginChild(stdio: number): void {
   isForked = true;
   processChild = true;
   unwinding = true;
+  if (abort !== undefined) abort[0] = 0;
 }
 
 const forgetters: (() => void)[] = [];
@@ -254,8 +259,9 @@ let randomSource: () => number;
 function firstRandom(): number {
   const seed = new Int32Array(1);
   native.fillRandom(new Uint8Array(seed.buffer));
+  const v8 = lazyBuiltin('node:v8');
   v8.setFlagsFromString(`--random-seed=${seed[0]! | 1}`);
-  randomSource = vm.runInNewContext('Math.random') as () => number;
+  randomSource = lazyBuiltin('node:vm').runInNewContext('Math.random') as () => number;
   randomSource(); // V8 draws its seed here.
   v8.setFlagsFromString('--random-seed=0');
   return randomSource();
@@ -283,8 +289,7 @@ function quiet(stdio: number): void {
   if (plan.captureCallback) process.setUncaughtExceptionCaptureCallback(null);
   if (plan.exitCode) process.exitCode = undefined;
   for (const socket of plan.sockets) idleSocket(socket);
-  // They do not exist here; node counts them among what keeps the loop.
-  for (const worker of plan.workers) worker.unref();
+  for (const worker of plan.workers) endWorker(worker);
   stdoutMustConvert = stderrMustConvert = true;
   ownStdin = undefined;
   if ((stdio & 2) !== 0) stdoutOfChild();
@@ -390,7 +395,7 @@ interface WritableInternals {
 
 /** Drops what the parent had buffered: the parent writes it. */
 function forgetWrites(stream: object): void {
-  const { WritableState } = Writable as unknown as WritableInternals;
+  const { WritableState } = lazyBuiltin('node:stream').Writable as unknown as WritableInternals;
   const isDuplex = '_readableState' in stream;
   (stream as { _writableState: object })._writableState = new WritableState(
     { decodeStrings: false, allowHalfOpen: false },
@@ -413,6 +418,22 @@ process.on('worker', (worker: Worker) => {
 function livingWorkers(): Worker[] {
   return [...workers].flatMap((held) => held.deref() ?? []);
 }
+
+/** What node's Worker holds of its thread. Kept, because the thread's destructor expects the thread to have ended. */
+const threads: unknown[] = [];
+
+/** The thread does not exist here: the object is as one of a Worker that has ended. */
+function endWorker(worker: Worker): void {
+  worker.unref(); // node counts it among what keeps the loop.
+  const fields = worker as unknown as Record<symbol, unknown>;
+  for (const key of Object.getOwnPropertySymbols(worker)) {
+    if (!WORKER_FIELDS.has(key.description)) continue;
+    threads.push(fields[key]);
+    fields[key] = null;
+  }
+}
+
+const WORKER_FIELDS = new Set<string | undefined>(['kHandle', 'kPort', 'kPublicPort']);
 
 // ---- Standard streams -------------------------------------------------------------------------
 //
@@ -440,7 +461,7 @@ function stderrOfChild(): Output {
 }
 
 function stdinOfChild(): unknown {
-  ownStdin ??= fs.createReadStream('', { fd: 0, autoClose: false });
+  ownStdin ??= createReadStream('', { fd: 0, autoClose: false });
   return ownStdin;
 }
 
@@ -561,6 +582,7 @@ let unwinding = false;
 /** The child's main function begins, on an empty stack. */
 export function endUnwinding(): void {
   unwinding = false;
+  if (abort !== undefined && !rehearsing) abort[0] = 1;
 }
 
 /** The exit code so far, and whether the event loop ran empty, to the code to end with. */
@@ -687,7 +709,7 @@ function leave(code: unknown, natural: boolean): never {
   if (rehearsing) return undefined as never;
   let last = Number(process.exitCode ?? code ?? 0);
   last = finish?.(last, natural) ?? last;
-  if (coverage) v8.takeCoverage();
+  if (coverage) lazyBuiltin('node:v8').takeCoverage();
   return native.exitNow(last);
 }
 

@@ -8,13 +8,13 @@
  * A forked child inherits the loaded addon; a spawned one loads it again through this file.
  */
 
-import path from 'node:path';
+import { join } from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 // './native.d.ts' would mean this very file to TypeScript, so tsconfig.json gives its sibling a name.
 import type { Native } from '#native';
 
 /** The package's root: lib/ when built, src/ under a loader such as tsx, both one level below. */
-const packageRoot = path.join(import.meta.dirname, '..');
+const packageRoot = join(import.meta.dirname, '..');
 
 /** What the addon is built and tested for; other platforms may compile it. */
 const SUPPORTED = 'Linux (x64, arm64; glibc or musl), macOS (x64, arm64) and Windows (x64)';

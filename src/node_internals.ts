@@ -12,8 +12,8 @@
  */
 
 import type Inspector from 'node:inspector';
-import nodeModule, { createRequire } from 'node:module';
-import process from 'node:process';
+import { register } from 'node:module';
+import { lazyBuiltin } from './lazy_builtin.js';
 
 /** A timer or immediate in one of node's linked lists; of timers, the list itself is in the ring. */
 interface LinkedTimer {
@@ -58,13 +58,8 @@ type Variables = Record<string, unknown>;
 /** For each function, the values of the named variables of the module that made it. */
 type Wanted = { of: unknown; names: Record<string, string> };
 
-/** Loaded at the first fork: it would be half of what importing the package costs. */
-function loadInspector(): typeof Inspector {
-  return createRequire(import.meta.url)('node:inspector') as typeof Inspector;
-}
-
 class ScopeReader {
-  readonly #session = new (loadInspector().Session)();
+  readonly #session = new (lazyBuiltin('node:inspector').Session)();
   readonly #key = `node-multiprocessing:${process.pid}:${performance.now()}`;
   readonly #exchange: { input: unknown; output: unknown } = { input: undefined, output: undefined };
   readonly #global = globalThis as unknown as Variables;
@@ -211,6 +206,13 @@ export function randomCaches(crypto: { randomUUID: unknown; randomInt: unknown }
   return [uuid, uuidPlain, int].filter((cache) => cache instanceof Uint8Array);
 }
 
+/** node's word to V8 on whether an uncaught error aborts, with `--abort-on-uncaught-exception`. */
+export function abortToggle(): Uint32Array | undefined {
+  const of = process.setUncaughtExceptionCaptureCallback;
+  const { toggle } = read([{ of, names: { shouldAbortOnUncaughtToggle: 'toggle' } }], true);
+  return toggle as Uint32Array | undefined;
+}
+
 export interface ModuleLoader {
   loadCache: unknown;
   setCustomizations?(none: undefined): void;
@@ -219,6 +221,6 @@ export interface ModuleLoader {
 /** node's getter of the loader behind `import()`. */
 export function moduleLoaderGetter(): (() => ModuleLoader) | undefined {
   const names = { getOrInitializeCascadedLoader: 'getter' };
-  const { getter } = read([{ of: nodeModule.register, names }], true);
+  const { getter } = read([{ of: register, names }], true);
   return getter as (() => ModuleLoader) | undefined;
 }

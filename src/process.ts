@@ -11,8 +11,8 @@
  */
 
 import { constants } from 'node:os';
-import process from 'node:process';
 import { inspect } from 'node:util';
+import { checkAbortSignal } from './arguments.js';
 import { abortable, timeoutMs } from './clock.js';
 import { AssertionError, ValueError } from './errors.js';
 import {
@@ -64,7 +64,7 @@ export interface ProcessOptions {
 
 export interface AsyncOptions {
   /** Gives the wait up: the promise rejects with the signal's reason. */
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 }
 
 interface Config {
@@ -111,7 +111,7 @@ export class BaseProcess {
   static readonly startMethod: string | null = null;
 
   /** @internal */ _identity: readonly number[];
-  /** @internal */ _config: Config;
+  /** @internal */ declare _config: Config;
   /** @internal */ _parentPid: number | null;
   /** @internal */ _parentName: string | null;
   /** @internal */ _popen: Popen | null = null;
@@ -130,7 +130,7 @@ export class BaseProcess {
     if (new.target === _MainProcess) {
       // Nobody is its parent, and nobody can be asked for a configuration.
       this._identity = [];
-      this._config = { authkey: randomKey() };
+      this.#configure({ authkey: randomKey() });
       this._parentPid = null;
       this._parentName = null;
       this._isClass = false;
@@ -157,7 +157,7 @@ export class BaseProcess {
 
     const parent = current();
     this._identity = [...parent._identity, ++state.counter];
-    this._config = { ...parent._config };
+    this.#configure({ ...parent._config });
     this._parentPid = native.getpid();
     this._parentName = parent._name;
     this._target = target;
@@ -240,10 +240,16 @@ export class BaseProcess {
     if (this.#joinable().wait(timeoutMs(timeout)) !== null) state.children.delete(this);
   }
 
+  /** The key is a secret: JSON.stringify and Object.keys do not show it. */
+  #configure(config: Config): void {
+    Object.defineProperty(this, '_config', { value: config, enumerable: false, writable: true });
+  }
+
   /** As `join`, without blocking the event loop. */
   async joinAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<void> {
     const popen = this.#joinable();
     const milliseconds = timeoutMs(timeout);
+    checkAbortSignal(signal);
     if (popen.poll() === null && milliseconds !== 0) {
       await abortable(milliseconds, signal, (done) => popen.onEnd(done));
     } else {

@@ -7,7 +7,6 @@
  */
 
 import { constants } from 'node:os';
-import process from 'node:process';
 import { compiledBeforeFork, isRehearsal } from './fork_child.js';
 import { native } from './native.js';
 import { activeChildren } from './process.js';

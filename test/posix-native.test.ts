@@ -1,9 +1,10 @@
 /**
  * What native/binding/posix.cc offers the package itself, beyond `/posix`: waiting with a timeout, sleeping, knowing
- * a process again. Fixtures reach it through lib/native.cjs.
+ * a process again. Fixtures reach it through support/native.mjs.
  */
 
 import { describe, expect, it } from 'vitest';
+import { sleep, timeoutMs } from '../src/clock.js';
 import { report, runFixture, runOk } from './support/fixture.js';
 
 const onPosix = describe.skipIf(process.platform === 'win32');
@@ -14,9 +15,8 @@ async function check(body: string): Promise<void> {
     mjs: `
       import assert from 'node:assert/strict';
       import * as posix from 'node-multiprocessing/posix';
-      import lib from '../../lib/native.cjs';
+      import { native } from '../support/native.mjs';
       import { newFds, openFds } from '../support/fds.mjs';
-      const { native } = lib;
       const sh = (script) => posix.spawn('/bin/sh', ['sh', '-c', script]);
       const timed = (call) => {
         const start = performance.now();
@@ -95,9 +95,9 @@ onPosix('waitPidTimeout', () => {
       const result = await runFixture({
         mjs: `
           import { spawn } from 'node-multiprocessing/posix';
-          import lib from '../../lib/native.cjs';
+          import { native } from '../support/native.mjs';
           const pid = spawn('/bin/sh', ['sh', '-c', \`sleep 0.2; kill -INT \${process.pid}; sleep 0.3\`]);
-          lib.native.waitPidTimeout(pid, ${timeout});
+          native.waitPidTimeout(pid, ${timeout});
         `,
       });
       expect(result, report(result)).toMatchObject({ signal: 'SIGINT' });
@@ -120,23 +120,44 @@ describe('sleep', () => {
     `);
   });
 
-  it('takes seconds, and no nonsense', async () => {
-    await check(`
-      import clock from '../../lib/clock.cjs';
-      const { sleep, timeoutMs } = clock;
-      assert.ok(timed(() => sleep(0.05))[1] >= 50);
-      sleep(0);
-      assert.throws(() => sleep(-1), { name: 'ValueError', message: 'sleep length must be non-negative' });
-      assert.throws(() => sleep(NaN), { name: 'ValueError' });
-      assert.throws(() => sleep(Infinity), { name: 'RangeError' });
-      assert.throws(() => sleep('1'), { name: 'TypeError' });
-      assert.throws(() => sleep(), { name: 'TypeError' });
+  it('takes seconds, and no nonsense', () => {
+    const begin = performance.now();
+    sleep(0.05);
+    expect(performance.now() - begin).toBeGreaterThanOrEqual(50);
+    sleep(0);
+    const negative = { name: 'ValueError', message: 'sleep length must be non-negative' };
+    expect(() => sleep(-1)).toThrow(expect.objectContaining(negative));
+    for (const [length, name] of [
+      [Number.NaN, 'ValueError'],
+      [Infinity, 'RangeError'],
+      ['1', 'TypeError'],
+      [undefined, 'TypeError'],
+    ]) {
+      expect(() => sleep(length as number), String(length)).toThrow(
+        expect.objectContaining({ name }),
+      );
+    }
+  });
+});
 
-      const cases = [[undefined, -1], [null, -1], [Infinity, -1], [0, 0], [-0, 0], [-1, 0], [-Infinity, 0], [0.25, 250]];
-      for (const [timeout, expected] of cases) assert.ok(timeoutMs(timeout) === expected, String(timeout));
-      assert.throws(() => timeoutMs(NaN), { name: 'ValueError' });
-      assert.throws(() => timeoutMs('1', 'patience'), { name: 'TypeError', message: /^patience/ });
-    `);
+describe('timeoutMs', () => {
+  it.each([
+    [undefined, -1],
+    [null, -1],
+    [Infinity, -1],
+    [0, 0],
+    [-0, 0],
+    [-1, 0],
+    [-Infinity, 0],
+    [0.25, 250],
+  ])('%s is %s', (timeout, expected) => {
+    expect(timeoutMs(timeout)).toBe(expected);
+  });
+
+  it('takes no nonsense', () => {
+    expect(() => timeoutMs(Number.NaN)).toThrow(expect.objectContaining({ name: 'ValueError' }));
+    const named = { name: 'TypeError', message: expect.stringMatching(/^patience/) as string };
+    expect(() => timeoutMs('1' as never, 'patience')).toThrow(expect.objectContaining(named));
   });
 });
 

@@ -10,7 +10,6 @@
  */
 
 import { constants } from 'node:os';
-import process from 'node:process';
 import { forkProcess } from '../fork.js';
 import { compiledBeforeFork, isRehearsal } from '../fork_child.js';
 import { native } from '../native.js';

@@ -462,3 +462,32 @@ describe('tools', () => {
     });
   });
 });
+
+test('a Worker of the parent’s is one that has ended', async () => {
+  const result = await runOk({
+    mjs: `${HEAD}
+      import { Worker } from 'node:worker_threads';
+      import { once } from 'node:events';
+      const worker = new Worker('setInterval(() => {}, 1000)', { eval: true });
+      await once(worker, 'online');
+      console.log(run(async () => {
+        worker.postMessage('nobody reads it');
+        console.log('child', await worker.terminate());
+      }));
+      console.log('parent', await worker.terminate());`,
+  });
+  expect(result.stdout, report(result)).toBe('child undefined\n0\nparent 1\n');
+});
+
+test('--abort-on-uncaught-exception does not see the unwinding, but the errors after it', async () => {
+  const program = {
+    mjs: `${HEAD}
+      console.log(run(() => {}), run(async () => { await delay(1); throw new Error('x'); }), run(() => {
+        setTimeout(() => { throw new Error('y'); });
+      }));`,
+  };
+  const plain = await runOk(program);
+  expect(plain.stdout, report(plain)).toBe('0 1 1\n');
+  const result = await runOk(program, { execArgv: ['--abort-on-uncaught-exception'] });
+  expect(result.stdout, report(result)).toMatch(/^0 1 -[456]\n$/);
+});

@@ -20,6 +20,7 @@ export const LAYERS: readonly (readonly string[])[] = [
     'arguments',
     'clock',
     'cpu',
+    'lazy_builtin',
     'node_internals',
     'fork_child',
     'fork',

@@ -1,0 +1,27 @@
+/**
+ * node's modules that cost a millisecond or more to load and that most programs never need from us: loaded
+ * at first use, so that importing the package stays cheap.
+ */
+
+import type * as Inspector from 'node:inspector';
+import { createRequire } from 'node:module';
+import type * as Stream from 'node:stream';
+import type * as V8 from 'node:v8';
+import type * as Vm from 'node:vm';
+import type * as WorkerThreads from 'node:worker_threads';
+
+interface Builtins {
+  'node:inspector': typeof Inspector;
+  'node:stream': typeof Stream;
+  'node:v8': typeof V8;
+  'node:vm': typeof Vm;
+  'node:worker_threads': typeof WorkerThreads;
+}
+
+let load: NodeJS.Require | undefined;
+
+/** The module `id` of node. Whoever needs it in a child loads it in the parent, before the fork. */
+export function lazyBuiltin<Id extends keyof Builtins>(id: Id): Builtins[Id] {
+  load ??= createRequire(import.meta.url);
+  return load(id) as Builtins[Id];
+}
