@@ -130,9 +130,9 @@ function prepare(): void {
 }
 
 /** @throws RuntimeError the process is in a state that cannot be forked. Error EAGAIN, ENOMEM, EMFILE. */
-function nativeFork(unwind: boolean, reportFd = -1): number | undefined {
+function nativeFork(unwind: boolean, hasWorkers: boolean, reportFd = -1): number | undefined {
   try {
-    return native.fork(unwind, REST_TIMEOUT_MS, reportFd);
+    return native.fork(unwind, REST_TIMEOUT_MS, reportFd, hasWorkers);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code !== 'NOT_FORKABLE') throw error;
@@ -153,10 +153,10 @@ function nativeFork(unwind: boolean, reportFd = -1): number | undefined {
 export function fork(): number {
   prepare();
   runHooks('before');
-  planFork();
+  const hasWorkers = planFork();
   let pid: number | undefined;
   try {
-    pid = nativeFork(false);
+    pid = nativeFork(false, hasWorkers);
   } finally {
     if (pid !== 0) runHooks('afterInParent');
   }
@@ -226,7 +226,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   // The hooks may fork, too: whatever is kept for this fork comes after them.
   runHooks('before');
   const [statusRead, statusWrite] = native.pipe(true);
-  planFork();
+  const hasWorkers = planFork();
   const mine: Job<unknown> = {
     main: main as (argument: unknown) => void,
     argument,
@@ -239,7 +239,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   let pid: number | undefined;
   try {
     try {
-      pid = nativeFork(true, statusWrite);
+      pid = nativeFork(true, hasWorkers, statusWrite);
     } finally {
       if (!mine.inChild) runHooks('afterInParent');
     }

@@ -107,8 +107,8 @@ export function hasAsyncContext(): boolean {
   return initHooksExist() || AsyncContextFrame?.current?.() !== undefined;
 }
 
-/** In the parent, before each fork. */
-export function planFork(): void {
+/** In the parent, before each fork. Answers whether there are Workers. */
+export function planFork(): boolean {
   const { timerListQueue, immediateQueue, immediateInfo, timersBinding, tickQueue, tickInfo } =
     internals;
   noteModules();
@@ -135,6 +135,7 @@ export function planFork(): void {
     connected: process.connected,
     dispatchers: Object.getOwnPropertySymbols(globalThis).filter(isDispatcher),
   };
+  return plan.workers.length > 0;
 }
 
 /** Modules of node that hold state which a child must renew, once the program has loaded them. */
@@ -428,7 +429,9 @@ function endWorker(worker: Worker): void {
   const fields = worker as unknown as Record<symbol, unknown>;
   for (const key of Object.getOwnPropertySymbols(worker)) {
     if (!WORKER_FIELDS.has(key.description)) continue;
-    threads.push(fields[key]);
+    const held = fields[key] as { onexit?: () => void };
+    held.onexit = () => {}; // It may be ending this very moment.
+    threads.push(held);
     fields[key] = null;
   }
 }

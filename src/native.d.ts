@@ -167,7 +167,12 @@ export interface NativeFork {
    * rest within `restTimeoutMs`. A child that the system gives no threads writes "errno syscall" to
    * `reportFd` (-1: to stderr) and ends.
    */
-  fork(unwind: boolean, restTimeoutMs: number, reportFd: number): number | undefined;
+  fork(
+    unwind: boolean,
+    restTimeoutMs: number,
+    reportFd: number,
+    hasWorkers: boolean,
+  ): number | undefined;
   /** Child that goes on: forgets requests whose threads do not exist. */
   forgetPoolRequests(): void;
   /** Whether anything keeps the event loop going. */

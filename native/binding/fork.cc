@@ -120,15 +120,16 @@ Napi::Value PrepareFork(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), true);
 }
 
-// fork(unwind, restTimeoutMs, reportFd) → pid in the parent; in the child 0, or, unwinding, undefined.
+// fork(unwind, restTimeoutMs, reportFd, hasWorkers) → pid in the parent; in the child 0, or, unwinding, undefined.
 Napi::Value Fork(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const bool unwind = info[0].As<Napi::Boolean>();
   const int timeout_ms = info[1].As<Napi::Number>();
   const int report_fd = info[2].As<Napi::Number>();
+  const bool has_workers = info[3].As<Napi::Boolean>();
   uv_loop_t* loop = LoopOf(env);
 
-  const core::ForkResult result = core::Fork(loop, timeout_ms, report_fd);
+  const core::ForkResult result = core::Fork(loop, timeout_ms, report_fd, has_workers);
   if (!result.problem.empty()) {
     Napi::Error error = Napi::Error::New(env, result.problem);
     error.Set("code", Napi::String::New(env, "NOT_FORKABLE"));

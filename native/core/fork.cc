@@ -12,6 +12,7 @@
 #include "isolate.h"
 #include "loop_fork.h"
 #include "main_stack.h"
+#include "other_threads.h"
 #include "platform_workers.h"
 #include "thread_hooks.h"
 
@@ -20,6 +21,8 @@ namespace {
 
 // One per process, like the platform itself; only the main thread uses it.
 PlatformWorkers g_workers;
+// Many times what a Worker needs to end.
+constexpr int kWorkerPatienceMs = 20;
 sigset_t g_mask_before;
 
 // What tells of a bug at once must not wait: everything else does.
@@ -99,7 +102,7 @@ const std::string& CheckForkable() {
   return problem;
 }
 
-ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms, int report_fd) {
+ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms, int report_fd, bool has_workers) {
   ForkResult result;
   result.problem = CheckForkable();
   if (!result.problem.empty()) return result;
@@ -115,6 +118,8 @@ ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms, int report_fd) {
     g_workers.Release();
     return result;
   }
+
+  if (has_workers) AwaitOthersAsleep(kWorkerPatienceMs);
 
   const sigset_t blocked = AsynchronousSignals();
   pthread_sigmask(SIG_BLOCK, &blocked, &g_mask_before);
@@ -144,7 +149,7 @@ const std::string& CheckForkable() {
   return problem;
 }
 
-ForkResult Fork(uv_loop_t*, int, int) {
+ForkResult Fork(uv_loop_t*, int, int, bool) {
   ForkResult result;
   result.problem = CheckForkable();
   return result;

@@ -2,6 +2,7 @@
 //
 //   parent                                          child
 //   Gather: every V8 worker parked in our task
+//   with Workers (worker_threads): they sleep, too
 //   first time: heap no longer MADV_DONTFORK
 //   asynchronous signals blocked
 //   fork ─────────────────────────────────────────▶ new worker threads for V8's platform
@@ -32,9 +33,11 @@ struct ForkResult {
 // Whether this process can be forked at all: found out once. Empty: yes.
 const std::string& CheckForkable();
 
-// Forks the calling main thread. `rest_timeout_ms` bounds the wait for V8's background work. A child that ends
+// Forks the calling main thread. `rest_timeout_ms` bounds the wait for V8's background work. With
+// `has_workers`, threads that run JavaScript of their own are given a moment to fall asleep: one that sends, or
+// ends, locks what is the main thread's. A child that ends
 // for lack of threads before it has started writes the reason to `report_fd` (-1: to stderr).
-ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms, int report_fd);
+ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms, int report_fd, bool has_workers);
 
 // Child: unblocks the signals that Fork() blocked.
 void AdmitSignals();

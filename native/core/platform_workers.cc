@@ -2,9 +2,7 @@
 
 #if defined(__linux__)
 
-#include <dirent.h>
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -20,8 +18,10 @@
 #include <ctime>
 #include <vector>
 
+#include "clock.h"
 #include "futex.h"
 #include "main_stack.h"
+#include "other_threads.h"
 #include "thread_hooks.h"
 
 namespace mp::core {
@@ -132,12 +132,6 @@ void Open(Gathering* gathering) {
   FutexWake(&gathering->open, INT_MAX);
 }
 
-int64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
-}
-
 void Post(void* platform, V8Task* task) {
   static const uintptr_t nowhere[8] = {};  // an empty v8::SourceLocation
   V8Task* owned = task;
@@ -204,11 +198,11 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
   auto* gathering = new Gathering(workers_);
   for (int i = 0; i < workers_; i++) Post(platform_, new RestTask(gathering));
 
-  const int64_t deadline = NowNs() + int64_t{timeout_ms} * 1000000;
+  const int64_t deadline = MonotonicNs() + int64_t{timeout_ms} * 1000000;
   uint32_t seen;
   while ((seen = gathering->arrived.load(std::memory_order_acquire)) <
          static_cast<uint32_t>(workers_)) {
-    const int64_t left = deadline - NowNs();
+    const int64_t left = deadline - MonotonicNs();
     if (left <= 0) {
       Open(gathering);
       gathering->Unref();
@@ -232,27 +226,6 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
 
 namespace {
 
-// What a sleeping thread waits for: "202 0x7f.. 0x189 .." is a system call with its arguments; "running"
-// is a thread that is, or is about to be.
-struct Sleep {
-  long number = -1;
-  uintptr_t arguments[4] = {};
-};
-
-bool ReadSleep(int task_dir, const char* thread, Sleep* sleep) {
-  char path[32];
-  snprintf(path, sizeof(path), "%.16s/syscall", thread);
-  const int fd = openat(task_dir, path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  char line[256];
-  const ssize_t got = read(fd, line, sizeof(line) - 1);
-  close(fd);
-  if (got <= 0) return false;
-  line[got] = '\0';
-  return sscanf(line, "%ld %lx %lx %lx %lx", &sleep->number, &sleep->arguments[0],
-                &sleep->arguments[1], &sleep->arguments[2], &sleep->arguments[3]) == 5;
-}
-
 // Whether the address lies in the variables of the program or of a library.
 bool InStaticData(uintptr_t address) {
   auto contains = [](dl_phdr_info* info, size_t, void* data) {
@@ -268,35 +241,8 @@ bool InStaticData(uintptr_t address) {
   return dl_iterate_phdr(contains, &address) != 0;
 }
 
-bool IsEpoll(const Sleep& sleep) {
-#if defined(SYS_epoll_wait)
-  if (sleep.number == SYS_epoll_wait) return true;
-#endif
-  return sleep.number == SYS_epoll_pwait;
-}
-
 bool IsEpollWithoutLimit(const Sleep& sleep) {
   return IsEpoll(sleep) && static_cast<int>(sleep.arguments[3]) == -1;
-}
-
-// Calls `look(thread, sleep)` for every other thread until it answers false; `sleep` is null for one that
-// runs or cannot be looked at. False when there is no /proc.
-template <typename F>
-bool ForEachThread(F look) {
-  DIR* tasks = opendir("/proc/self/task");
-  if (tasks == nullptr) return false;
-  const pid_t self = static_cast<pid_t>(syscall(SYS_gettid));
-  bool go_on = true;
-  while (go_on) {
-    const dirent* entry = readdir(tasks);
-    if (entry == nullptr) break;
-    const pid_t thread = static_cast<pid_t>(atoi(entry->d_name));
-    if (thread <= 0 || thread == self) continue;
-    Sleep sleep;
-    go_on = look(thread, ReadSleep(dirfd(tasks), entry->d_name, &sleep) ? &sleep : nullptr);
-  }
-  closedir(tasks);
-  return true;
 }
 
 }  // namespace
@@ -338,25 +284,6 @@ bool PlatformWorkers::AllAsleep() const {
     return asleep;
   });
   return looked && asleep && workers == worker_threads_.size() && schedulers == 1;
-}
-
-bool SomeThreadWaitsWithLimit() {
-  constexpr int kLooks = 50;
-  for (int look = 0; look < kLooks; look++) {
-    bool any = false;
-    bool undecided = false;
-    ForEachThread([&](pid_t, const Sleep* sleep) {
-      // One that has just been started has not come to its wait yet.
-      if (sleep == nullptr)
-        undecided = true;
-      else
-        any = any || (IsEpoll(*sleep) && static_cast<int>(sleep->arguments[3]) >= 0);
-      return !any;
-    });
-    if (any || !undecided) return any;
-    usleep(1000);
-  }
-  return false;
 }
 
 void PlatformWorkers::Release() {

@@ -79,9 +79,6 @@ class PlatformWorkers {
   Gathering* gathering_ = nullptr;
 };
 
-// Whether another thread waits in epoll for a limited time.
-bool SomeThreadWaitsWithLimit();
-
 }  // namespace mp::core
 
 #endif  // __linux__
