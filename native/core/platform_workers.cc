@@ -319,15 +319,14 @@ std::string PlatformWorkers::FindRunnerSlot() {
     return parked == threads - 1;
   };
 
+  // What follows an object in the heap is read along with it, and may point to anything near a runner. So the
+  // pointer must be the first half of a std::shared_ptr made by make_shared: the second half is its control
+  // block, two words in front of the object.
   void** found = nullptr;
-  for (size_t i = 0; i < platform_words; i++) {
+  for (size_t i = 0; i + 1 < platform_words; i++) {
     const uintptr_t candidate = platform[i];
     if (candidate < 4096 || candidate % sizeof(void*) != 0) continue;
-    // The second half of the std::shared_ptr: its control block holds the same object.
-    if (found != nullptr && found + 1 == static_cast<void**>(platform_) + i &&
-        candidate + 2 * sizeof(void*) == platform[i - 1]) {
-      continue;
-    }
+    if (platform[i + 1] + 2 * sizeof(void*) != candidate) continue;
     const size_t words =
         SafeReadWords(reinterpret_cast<void*>(candidate), runner.data(), kRunnerWords);
     for (size_t j = 0; j + 2 < words; j++) {
