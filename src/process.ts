@@ -14,7 +14,7 @@ import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { checkAbortSignal } from './arguments.js';
 import { abortable, timeoutMs } from './clock.js';
-import { AssertionError, ValueError } from './errors.js';
+import { AssertionError, RuntimeError, ValueError } from './errors.js';
 import {
   compiledBeforeFork,
   dieOf,
@@ -455,8 +455,10 @@ class _ParentProcess extends BaseProcess {
 
   override get sentinel(): number {
     const pidfd = this.#watch();
-    if (pidfd === null) throw new ValueError('the parent has ended');
-    return pidfd;
+    if (pidfd !== null) return pidfd;
+    if (this.isAlive()) throw new RuntimeError('a sentinel of the parent needs pidfd (Linux 5.3)');
+    this.#pidfd = readyFd();
+    return this.#pidfd;
   }
 
   /** Opened when first needed; our parent's pid cannot be another's while it is our parent. */
@@ -464,6 +466,13 @@ class _ParentProcess extends BaseProcess {
     this.#pidfd ??= this.isAlive() ? native.openPidfd(this.#pid) : null;
     return this.#pidfd;
   }
+}
+
+/** A descriptor that is always ready: the reading end of a pipe that nobody writes to. */
+export function readyFd(): number {
+  const [read, write] = native.pipe(true);
+  native.close(write);
+  return read;
 }
 
 /** What belongs to the process that runs, and starts anew in each child. */

@@ -13,7 +13,7 @@ import { constants } from 'node:os';
 import { forkProcess } from '../fork.js';
 import { compiledBeforeFork, isRehearsal } from '../fork_child.js';
 import { native } from '../native.js';
-import { bootstrap, type BaseProcess, type Popen } from '../process.js';
+import { bootstrap, readyFd, type BaseProcess, type Popen } from '../process.js';
 import { arrangeEnd, endChildren } from '../util.js';
 
 /** The code of a child whose status somebody else has taken, as subprocess and asyncio have it. */
@@ -187,13 +187,6 @@ function hasPidfd(): boolean {
     if (fd !== null) native.close(fd);
   }
   return pidfdWorks;
-}
-
-/** A descriptor that is always ready: the reading end of a pipe that nobody writes to. */
-function readyFd(): number {
-  const [read, write] = native.pipe(true);
-  native.close(write);
-  return read;
 }
 
 /** The kernel ends a daemon with its parent, however that ends. */
