@@ -429,8 +429,8 @@ function endWorker(worker: Worker): void {
   const fields = worker as unknown as Record<symbol, unknown>;
   for (const key of Object.getOwnPropertySymbols(worker)) {
     if (!WORKER_FIELDS.has(key.description)) continue;
-    const held = fields[key] as { onexit?: () => void };
-    held.onexit = () => {}; // It may be ending this very moment.
+    const held = fields[key] as object;
+    Object.assign(held, { onexit() {} }); // It may be ending this very moment.
     threads.push(held);
     fields[key] = null;
   }
