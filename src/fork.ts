@@ -33,6 +33,8 @@ import { native } from './native.js';
 
 /** How long V8's background work may take to come to rest before a fork is given up. */
 const REST_TIMEOUT_MS = 20_000;
+/** How long JavaScript stands still meanwhile, at a time. */
+const REST_SLICE_MS = 20;
 /** How long a child may take to its first line of JavaScript before it is killed. */
 const START_TIMEOUT_MS = 60_000;
 
@@ -131,12 +133,18 @@ function prepare(): void {
 
 /** @throws RuntimeError the process is in a state that cannot be forked. Error EAGAIN, ENOMEM, EMFILE. */
 function nativeFork(unwind: boolean, hasWorkers: boolean, reportFd = -1): number | undefined {
-  try {
-    return native.fork(unwind, REST_TIMEOUT_MS, reportFd, hasWorkers);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== 'NOT_FORKABLE') throw error;
-    throw new RuntimeError(`this process cannot be forked now: ${message}`);
+  const deadline = performance.now() + REST_TIMEOUT_MS;
+  for (;;) {
+    try {
+      return native.fork(unwind, REST_SLICE_MS, reportFd, hasWorkers);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      // A compiler in the background that has found the heap full waits for the main thread to collect garbage,
+      // which V8 does between two turns of a loop of JavaScript, as this one.
+      if (code === 'NOT_AT_REST' && performance.now() < deadline) continue;
+      if (code !== 'NOT_AT_REST' && code !== 'NOT_FORKABLE') throw error;
+      throw new RuntimeError(`this process cannot be forked now: ${message}`);
+    }
   }
 }
 

@@ -163,7 +163,7 @@ export interface NativeFork {
   /**
    * Answers the pid in the parent. In the child it answers 0, or, with `unwind`, undefined: then V8
    * unwinds the stack, and every handle of the parent's is silent. Throws EAGAIN, ENOMEM, EMFILE;
-   * NOT_FORKABLE, with the reason as message: among others, V8's background work did not come to
+   * NOT_FORKABLE, with the reason as message; NOT_AT_REST, when V8's background work did not come to
    * rest within `restTimeoutMs`. A child that the system gives no threads writes "errno syscall" to
    * `reportFd` (-1: to stderr) and ends.
    */

@@ -85,8 +85,7 @@ void StartChild(uv_idle_t* idle) {
 void UnwindToStart() {
   uv_idle_start(&g_start->idle, &StartChild);
   // node calls its timers' JavaScript again and again until it returns; the lists are empty, so it may.
-  // From a timer the loop comes to our idle handle before anything of the parent's.
-  if (!core::InNodeTimer()) core::RefuseJavaScript();
+  core::RefuseJavaScript(&core::CalledByNodeTimer);
   // If microtasks are being run right now, the unwinding itself drops the rest of them.
   core::DiscardMicrotasks();
   core::SuspendMicrotasks();
@@ -132,7 +131,7 @@ Napi::Value Fork(const Napi::CallbackInfo& info) {
   const core::ForkResult result = core::Fork(loop, timeout_ms, report_fd, has_workers);
   if (!result.problem.empty()) {
     Napi::Error error = Napi::Error::New(env, result.problem);
-    error.Set("code", Napi::String::New(env, "NOT_FORKABLE"));
+    error.Set("code", Napi::String::New(env, result.restless ? "NOT_AT_REST" : "NOT_FORKABLE"));
     error.ThrowAsJavaScriptException();
     return env.Undefined();
   }

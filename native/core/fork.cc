@@ -111,7 +111,7 @@ ForkResult Fork(uv_loop_t* loop, int rest_timeout_ms, int report_fd, bool has_wo
   result.error = EnsureSpareDescriptors();
   if (result.error != 0) return result;
 
-  result.problem = g_workers.Gather(rest_timeout_ms);
+  result.problem = g_workers.Gather(rest_timeout_ms, &result.restless);
   if (!result.problem.empty()) return result;
   result.problem = KeepHeapForkable();
   if (!result.problem.empty()) {

@@ -28,6 +28,7 @@ struct ForkResult {
   int error = 0;   // errno of a system call, in the parent or, with pid 0, in the child
   const char* syscall = "fork";
   std::string problem;  // set when the process could not be brought into a state that can be forked
+  bool restless = false;  // with `problem`: V8's background work did not end in time
 };
 
 // Whether this process can be forked at all: found out once. Empty: yes.

@@ -25,6 +25,11 @@ struct Calls {
 };
 
 Calls g_calls;
+bool (*g_excepted)() = nullptr;
+
+void RefuseEntry(void* isolate) {
+  if (!g_excepted()) g_calls.terminate(isolate);
+}
 
 // A v8::MicrotasksScope, which is a few pointers; on any version less than this.
 alignas(16) char g_no_microtasks[128];
@@ -64,9 +69,12 @@ void TerminateExecution() { g_calls.terminate(g_calls.current()); }
 
 void CancelTerminateExecution() { g_calls.cancel(g_calls.current()); }
 
-void RefuseJavaScript() { g_calls.add_before_call(g_calls.current(), g_calls.terminate); }
+void RefuseJavaScript(bool (*excepted)()) {
+  g_excepted = excepted;
+  g_calls.add_before_call(g_calls.current(), &RefuseEntry);
+}
 
-void AdmitJavaScript() { g_calls.remove_before_call(g_calls.current(), g_calls.terminate); }
+void AdmitJavaScript() { g_calls.remove_before_call(g_calls.current(), &RefuseEntry); }
 
 // Inside a scope no checkpoint runs anything. (With node's explicit policy, leaving it does not either.)
 void SuspendMicrotasks() {

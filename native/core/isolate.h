@@ -13,8 +13,9 @@ void TerminateExecution();
 void CancelTerminateExecution();
 
 // From now on every entry into JavaScript is terminated before it does anything: after the unwinding,
-// native code of node may still be in the middle of a batch of the parent's events.
-void RefuseJavaScript();
+// native code of node may still be in the middle of a batch of the parent's events. `excepted` is asked at each
+// entry, and lets it pass.
+void RefuseJavaScript(bool (*excepted)());
 void AdmitJavaScript();
 
 // The same for microtasks, whose JavaScript is entered another way: none runs until ResumeMicrotasks().

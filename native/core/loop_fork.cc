@@ -177,7 +177,8 @@ bool ResolveLoopCalls() {
   return g_run_timers.known();
 }
 
-bool InNodeTimer() { return IsInside(g_run_timers); }
+// Unwinding costs a child dozens of pages: only where the answer is not clear.
+bool CalledByNodeTimer() { return IsInside(g_run_timers) && IsCalledFrom(g_run_timers); }
 
 bool WakeUpsWereLost() { return g_wake_ups_lost; }
 

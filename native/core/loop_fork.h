@@ -40,8 +40,8 @@ void ReleaseLoop(uv_loop_t* loop);
 // again; and its one loop timer is armed for one turn, because its JS side believes that it is armed.
 void ResumeLoop(uv_loop_t* loop);
 
-// Whether the calling (main) thread is inside node's timer callback.
-bool InNodeTimer();
+// Whether node's timer callback has called us, with no JavaScript in between.
+bool CalledByNodeTimer();
 
 }  // namespace mp::core
 

@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <unwind.h>
 
 #include <cstddef>
 
@@ -64,6 +65,21 @@ __attribute__((no_sanitize("address"))) bool IsInside(const CodeRange& function)
     if (*word > function.start && *word <= function.end) return true;
   }
   return false;
+}
+
+bool IsCalledFrom(const CodeRange& function) {
+  struct Search {
+    const CodeRange& function;
+    bool found;
+  } search{function, false};
+  auto look = [](_Unwind_Context* frame, void* data) {
+    auto* search = static_cast<Search*>(data);
+    const uintptr_t address = _Unwind_GetIP(frame);
+    search->found = address > search->function.start && address <= search->function.end;
+    return search->found ? _URC_END_OF_STACK : _URC_NO_REASON;
+  };
+  _Unwind_Backtrace(look, &search);
+  return search.found;
 }
 
 }  // namespace mp::core

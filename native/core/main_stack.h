@@ -1,7 +1,8 @@
 // What the main thread is in the middle of.
 //
-// JavaScript frames carry no unwinding information, so the stack is searched for a return address into a
-// function. A stale word that looks like one only makes the answer cautious.
+// JavaScript frames carry no unwinding information. Through them, the stack can only be searched for a return
+// address into a function. Stale words look like one: the large arrays of libuv's poll, which nobody clears, keep
+// many. So a yes of IsInside may be wrong, and must do no more harm than a little caution does.
 #ifndef MP_CORE_MAIN_STACK_H_
 #define MP_CORE_MAIN_STACK_H_
 
@@ -24,8 +25,12 @@ CodeRange FindFunction(const char* name);
 // Once, on the main thread, in the parent. False when it is not known where the stack begins.
 bool FindMainStack();
 
-// Whether the calling main thread will return into the function.
+// Whether the calling main thread may return into the function. False is certain.
 bool IsInside(const CodeRange& function);
+
+// Whether the function has called this one, itself or through other native functions, with no JavaScript in
+// between. Unwinds, and is right both ways.
+bool IsCalledFrom(const CodeRange& function);
 
 }  // namespace mp::core
 

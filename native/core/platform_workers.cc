@@ -184,7 +184,7 @@ std::string PlatformWorkers::FindPlatform() {
   return "";
 }
 
-std::string PlatformWorkers::Gather(int timeout_ms) {
+std::string PlatformWorkers::Gather(int timeout_ms, bool* restless) {
   if (platform_ == nullptr) {
     std::string problem = FindPlatform();
     if (!problem.empty()) {
@@ -193,7 +193,11 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
     }
   }
   // In a child whose runner has not been needed yet there is nobody to bring to rest.
-  if (unused() || StillAsleep() || AllAsleep()) return "";
+  if (unused() || StillAsleep()) return "";
+  if (AllAsleep()) {
+    NoneDelayed();
+    return "";
+  }
 
   auto* gathering = new Gathering(workers_);
   for (int i = 0; i < workers_; i++) Post(platform_, new RestTask(gathering));
@@ -206,7 +210,9 @@ std::string PlatformWorkers::Gather(int timeout_ms) {
     if (left <= 0) {
       Open(gathering);
       gathering->Unref();
-      return "V8's background work did not come to rest in " + std::to_string(timeout_ms) + " ms";
+      *restless = true;
+      MarkUsed();
+      return "V8's background work did not come to rest";
     }
     FutexWait(&gathering->arrived, seen, left);
   }
@@ -359,10 +365,13 @@ struct Thunks {
   using Entry = uintptr_t (*)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, double);
 
   static Entry original[kMaxEntries];
+  static bool posts_later[kMaxEntries];
   static PlatformWorkers* workers;
   static pthread_mutex_t mutex;  // of the child's start
   static pthread_t main_thread;
   static std::atomic<bool> used;  // since the flag was last cleared
+  // The scheduler may hold a task for later, which will wake a worker without being posted again.
+  static std::atomic<bool> delayed;
   static std::atomic<bool>
       used_elsewhere;  // ever, by a thread that is neither the main one nor a worker
 
@@ -376,6 +385,7 @@ struct Thunks {
   template <int I>
   static uintptr_t Noting(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e,
                           double x) {
+    if (posts_later[I]) delayed.store(true, std::memory_order_relaxed);
     Note();
     return original[I](a, b, c, d, e, x);
   }
@@ -394,6 +404,8 @@ struct Thunks {
 };
 
 Thunks::Entry Thunks::original[];
+bool Thunks::posts_later[];
+std::atomic<bool> Thunks::delayed{true};
 PlatformWorkers* Thunks::workers;
 pthread_mutex_t Thunks::mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_t Thunks::main_thread;
@@ -441,6 +453,7 @@ void PlatformWorkers::PrepareVtables() {
     for (size_t i = 2; i < words; i++) {
       if (source[i] != function) continue;
       Thunks::original[entries] = reinterpret_cast<Thunks::Entry>(function);
+      Thunks::posts_later[entries] = strstr(name, "Delayed") != nullptr;
       noted[i] = reinterpret_cast<void*>(Thunks::kNoting[entries]);
       late[i] = reinterpret_cast<void*>(Thunks::kStarting[entries]);
       entries++;
@@ -507,8 +520,15 @@ bool PlatformWorkers::StillAsleep() {
     return false;
   }
   const bool used = Thunks::used.exchange(false, std::memory_order_relaxed);
-  return !used && !Thunks::used_elsewhere.load(std::memory_order_relaxed);
+  return !used && !Thunks::delayed.load(std::memory_order_relaxed) &&
+         !Thunks::used_elsewhere.load(std::memory_order_relaxed);
 }
+
+// After a look, or a gathering, that did not find all of them at rest: the next fork must look again.
+void PlatformWorkers::MarkUsed() { Thunks::used.store(true, std::memory_order_relaxed); }
+
+// All of them were seen asleep, the scheduler among them, without a time to wake up.
+void PlatformWorkers::NoneDelayed() { Thunks::delayed.store(false, std::memory_order_relaxed); }
 
 bool PlatformWorkers::unused() const {
   return late_vtable_ != nullptr && *static_cast<void***>(platform_) == late_vtable_;

@@ -42,9 +42,11 @@ class PlatformWorkers {
   // Resolves what is needed from node's exported symbols. Empty: usable. Otherwise why it is not.
   static std::string Resolve();
 
-  // Brings every worker to rest, for at most timeout_ms. Empty on success. On the first success the
-  // platform's task-runner slot is located and verified against the threads that answered.
-  std::string Gather(int timeout_ms);
+  // Brings every worker to rest, for at most timeout_ms. Empty on success; `restless` is set when time ran out.
+  // A worker that has found the heap full waits until the main thread collects garbage, which it does not do in
+  // here. On the first success the platform's task-runner slot is located and verified against the threads that
+  // answered.
+  std::string Gather(int timeout_ms, bool* restless);
   void Release();
 
   // Child only, after Gather() succeeded in the parent.
@@ -59,6 +61,8 @@ class PlatformWorkers {
  private:
   std::string FindPlatform();
   bool StillAsleep();
+  static void MarkUsed();
+  static void NoneDelayed();
   bool AllAsleep() const;
   bool IsWorker(pid_t thread) const;
   std::string FindRunnerSlot();
