@@ -19,6 +19,16 @@ import {
   type Popen,
 } from './process.js';
 
+import {
+  Barrier,
+  BoundedSemaphore,
+  Condition,
+  Event,
+  Lock,
+  RLock,
+  Semaphore,
+} from './synchronize.js';
+
 export type StartMethod = 'fork' | 'spawn' | 'forkserver';
 
 /** The class behind the top level's `Process`: it starts by the method that is the default then. */
@@ -69,6 +79,13 @@ const shared = {
   activeChildren,
   cpuCount,
   sleep,
+  Lock,
+  RLock,
+  Semaphore,
+  BoundedSemaphore,
+  Condition,
+  Event,
+  Barrier,
   /** The start methods that this platform has. Mirrors `multiprocessing.get_all_start_methods`. */
   getAllStartMethods(): StartMethod[] {
     return available();

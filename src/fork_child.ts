@@ -11,7 +11,8 @@
  * - `planFork`, before each fork, finds out which steps the child needs at all;
  * - `compiledBeforeFork` has functions compiled that only a child runs.
  *
- * Only fork.ts, and process.ts and util.ts for the child's end, may import this file.
+ * Only fork.ts, heap.ts for who this process is, and process.ts and util.ts for the child's end, may import this
+ * file.
  */
 
 import type Crypto from 'node:crypto';
@@ -241,9 +242,17 @@ function describe(error: unknown): string {
 // -------------------------------------------------------------------------------------------------
 // Who am I
 
+const identities: (() => void)[] = [];
+
+/** Registers what any child must forget at once of who its parent was. */
+export function onNewIdentity(forget: () => void): void {
+  identities.push(forget);
+}
+
 function identify(): void {
   if (rehearsing) return;
   ownPid = native.getpid();
+  for (const forget of identities) forget();
   randomSource = firstRandom;
   // node hands out randomUUID() and randomInt() from buffers filled ahead: siblings would share them.
   for (const cache of caches) native.fillRandom(cache);

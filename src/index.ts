@@ -25,6 +25,18 @@ export {
   type Target,
 } from './process.js';
 
+export {
+  Barrier,
+  BoundedSemaphore,
+  Condition,
+  Event,
+  Guard,
+  Lock,
+  RLock,
+  Semaphore,
+  type LockOptions,
+} from './synchronize.js';
+
 export const { getAllStartMethods, freezeSupport } = defaultContext;
 
 export default defaultContext;

@@ -198,5 +198,43 @@ export interface FdWatch {
   stop(): void;
 }
 
+/**
+ * native/binding/sync.cc: segments, locks and waits. A word is named by the Int32Array over its whole segment
+ * and its index there. Milliseconds as above.
+ */
+export interface NativeSync {
+  createSegment(): { words: Int32Array; fd: number };
+  /** The calling thread's name in locks; from now on its normal end leaves them locked. */
+  currentOwner(): [token: number, start: number];
+  isDead(words: Int32Array, index: number): boolean;
+  /** 0: not acquired; 1: acquired; 2: acquired, its owner had died. */
+  acquireLock(
+    words: Int32Array,
+    index: number,
+    token: number,
+    start: number,
+    timeoutMs: number,
+  ): 0 | 1 | 2;
+  /** False: it is not held. */
+  releaseLock(words: Int32Array, index: number): boolean;
+  acquireSemaphore(words: Int32Array, index: number, timeoutMs: number): boolean;
+  /** False: its value is `max`. */
+  releaseSemaphore(words: Int32Array, index: number, max: number): boolean;
+  /** Sleeps while the word is `expected`, a quarter of a second at most; may return for nothing. */
+  park(words: Int32Array, index: number, expected: number, timeoutMs: number): void;
+  unpark(words: Int32Array, index: number, count: number): void;
+  SegmentListener: new (words: Int32Array, onReady: (ids: number[]) => void) => SegmentListener;
+}
+
+/** What an asynchronous wait is for: WatchFor in native/core/listener.h. */
+export interface SegmentListener {
+  /** `onReady` gets `id` once, when it is worth a try. */
+  watch(id: number, index: number, what: number, expected: number): void;
+  forget(id: number): void;
+  /** Keeps the event loop alive, or no longer. */
+  ref(): void;
+  unref(): void;
+}
+
 /** Everything that `multiprocessing.node` exports. */
-export interface Native extends NativePosix, NativeFork {}
+export interface Native extends NativePosix, NativeFork, NativeSync {}

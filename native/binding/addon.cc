@@ -13,6 +13,8 @@ void InitPosix(Napi::Env env, Napi::Object exports);
 void InitFork(Napi::Env env, Napi::Object exports);
 // native/binding/fd_watch.cc: descriptors on the event loop.
 void InitFdWatch(Napi::Env env, Napi::Object exports);
+// native/binding/sync.cc: segments, locks and waits.
+void InitSync(Napi::Env env, Napi::Object exports);
 
 }  // namespace mp
 
@@ -22,6 +24,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mp::InitPosix(env, exports);
   mp::InitFork(env, exports);
   mp::InitFdWatch(env, exports);
+  mp::InitSync(env, exports);
   return exports;
 }
 

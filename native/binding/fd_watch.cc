@@ -18,7 +18,8 @@ class FdWatch : public Napi::ObjectWrap<FdWatch> {
     return DefineClass(env, "FdWatch", {InstanceMethod<&FdWatch::Stop>("stop")});
   }
 
-  explicit FdWatch(const Napi::CallbackInfo& info) : Napi::ObjectWrap<FdWatch>(info) {
+  explicit FdWatch(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<FdWatch>(info), context_(info.Env(), "FdWatch") {
     Napi::Env env = info.Env();
     uv_loop_t* loop = nullptr;
     napi_get_uv_event_loop(env, &loop);
@@ -45,7 +46,7 @@ class FdWatch : public Napi::ObjectWrap<FdWatch> {
     Napi::HandleScope scope(env);
     Napi::Function callback = callback_.Value();
     Finish();
-    callback.MakeCallback(env.Global(), {});
+    callback.MakeCallback(env.Global(), {}, context_);
   }
 
   void Stop(const Napi::CallbackInfo&) { Finish(); }
@@ -65,6 +66,8 @@ class FdWatch : public Napi::ObjectWrap<FdWatch> {
     handle_ = nullptr;
   }
 
+  // async_hooks and AsyncLocalStorage follow the callback by it.
+  Napi::AsyncContext context_;
   uv_poll_t* handle_ = nullptr;
   Napi::FunctionReference callback_;
 };

@@ -24,6 +24,7 @@
 #include "core/pidfd.h"
 #include "core/thread_hooks.h"
 #include "errors.h"
+#include "sync.h"
 
 namespace mp {
 namespace {
@@ -50,6 +51,7 @@ struct ChildStart {
   Napi::FunctionReference main;
   Napi::FunctionReference idle_function;
   uv_idle_t idle;
+  bool turned;
 };
 
 ChildStart* g_start = nullptr;
@@ -62,6 +64,12 @@ uv_loop_t* LoopOf(Napi::Env env) {
 
 // On an empty stack.
 void StartChild(uv_idle_t* idle) {
+  // One turn of the loop first, with JavaScript still refused: node has a queue of native immediates (a failed
+  // write that has yet to be told, finalisers), and those in it are the parent's.
+  if (!g_start->turned) {
+    g_start->turned = true;
+    return;
+  }
   uv_idle_stop(idle);
   core::AdmitJavaScript();
   core::ResumeMicrotasks();
@@ -83,6 +91,7 @@ void StartChild(uv_idle_t* idle) {
 }
 
 void UnwindToStart() {
+  g_start->turned = false;
   uv_idle_start(&g_start->idle, &StartChild);
   // node calls its timers' JavaScript again and again until it returns; the lists are empty, so it may.
   core::RefuseJavaScript(&core::CalledByNodeTimer);
@@ -114,7 +123,8 @@ Napi::Value PrepareFork(const Napi::CallbackInfo& info) {
   g_start = new ChildStart{Napi::Persistent(info[0].As<Napi::Function>()),
                            Napi::Persistent(info[1].As<Napi::Function>()),
                            Napi::Persistent(info[2].As<Napi::Function>()),
-                           {}};
+                           {},
+                           false};
   uv_idle_init(LoopOf(info.Env()), &g_start->idle);
   return Napi::Boolean::New(info.Env(), true);
 }
@@ -178,6 +188,7 @@ Napi::Value ForkProblem(const Napi::CallbackInfo& info) {
 }
 
 void ExitNow(const Napi::CallbackInfo& info) {
+  OrphanOwnLocks();
   _exit(info[0].As<Napi::Number>().Int32Value() & 0xff);
 }
 

@@ -133,31 +133,32 @@ void ExitNow(int code) { _exit(code); }
 
 namespace {
 
-// The start time in the text of /proc/<pid>/stat. The second field is the program's name in
+// The state and the start time in the text of /proc/<pid>/stat. The second field is the program's name in
 // parentheses and may itself hold spaces and parentheses, so counting begins behind the last ')'.
-std::optional<uint64_t> ParseStartTime(const char* stat) {
+std::optional<ProcessFacts> ParseStat(const char* stat) {
   constexpr int kBlanks = 20;  // the first stands before field 3, the last before field 22
   const char* at = std::strrchr(stat, ')');
-  if (at == nullptr) return std::nullopt;
+  if (at == nullptr || at[1] == '\0') return std::nullopt;
+  const char state = at[2];
   for (int i = 0; i < kBlanks; ++i) {
     at = std::strchr(at + 1, ' ');
     if (at == nullptr) return std::nullopt;
   }
   uint64_t ticks = 0;
   if (std::sscanf(at, " %" SCNu64, &ticks) != 1) return std::nullopt;
-  return ticks;
+  return ProcessFacts{ticks, state == 'Z' || state == 'X'};
 }
 
 // /proc shows nothing under this pid. Only the kernel's own word makes that mean "gone": a lock
 // whose owner is merely invisible must not be taken from it.
-Result<std::optional<uint64_t>> NothingShown(int pid, const OsError& error) {
+Result<std::optional<ProcessFacts>> NothingShown(int pid, const OsError& error) {
   if (kill(pid, 0) == 0 || errno != ESRCH) return error;
-  return std::optional<uint64_t>();
+  return std::optional<ProcessFacts>();
 }
 
 }  // namespace
 
-Result<std::optional<uint64_t>> ProcessStartTime(int pid) {
+Result<std::optional<ProcessFacts>> LookAtProcess(int pid) {
   char path[32];
   std::snprintf(path, sizeof(path), "/proc/%d/stat", pid);
   const UniqueFd file(open(path, O_RDONLY | O_CLOEXEC));
@@ -166,7 +167,7 @@ Result<std::optional<uint64_t>> ProcessStartTime(int pid) {
   const auto got = ReadSome(file.get(), text, sizeof(text) - 1);
   if (!got.ok()) return NothingShown(pid, got.error());
   text[got.value()] = '\0';
-  return ParseStartTime(text);
+  return ParseStat(text);
 }
 
 Result<void> SetParentDeathSignal(int signal) {
@@ -178,20 +179,21 @@ Result<void> SetParentDeathSignal(int signal) {
 
 #if defined(__APPLE__)
 
-Result<std::optional<uint64_t>> ProcessStartTime(int pid) {
+Result<std::optional<ProcessFacts>> LookAtProcess(int pid) {
   int name[4] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, pid};
   kinfo_proc info{};
   size_t size = sizeof(info);
   if (sysctl(name, 4, &info, &size, nullptr, 0) != 0) return LastError("sysctl");
-  if (size == 0) return std::optional<uint64_t>();
+  if (size == 0) return std::optional<ProcessFacts>();
   const timeval start = info.kp_proc.p_starttime;
-  return std::optional<uint64_t>(static_cast<uint64_t>(start.tv_sec) * 1'000'000 +
-                                 static_cast<uint64_t>(start.tv_usec));
+  const uint64_t microseconds =
+      static_cast<uint64_t>(start.tv_sec) * 1'000'000 + static_cast<uint64_t>(start.tv_usec);
+  return std::optional<ProcessFacts>({microseconds, info.kp_proc.p_stat == SZOMB});
 }
 
 #else
 
-Result<std::optional<uint64_t>> ProcessStartTime(int) {
+Result<std::optional<ProcessFacts>> LookAtProcess(int) {
   return OsError{ENOSYS, "processStartTime"};
 }
 
@@ -200,6 +202,13 @@ Result<std::optional<uint64_t>> ProcessStartTime(int) {
 Result<void> SetParentDeathSignal(int) { return OsError{ENOSYS, "prctl"}; }
 
 #endif
+
+Result<std::optional<uint64_t>> ProcessStartTime(int pid) {
+  const auto facts = LookAtProcess(pid);
+  if (!facts.ok()) return facts.error();
+  if (!facts.value()) return std::optional<uint64_t>();
+  return std::optional<uint64_t>(facts.value()->start_time);
+}
 
 }  // namespace mp::core
 

@@ -53,6 +53,14 @@ Result<void> SetPgid(int pid, int pgid);
 // users' processes).
 Result<std::optional<uint64_t>> ProcessStartTime(int pid);
 
+struct ProcessFacts {
+  uint64_t start_time;
+  bool zombie;
+};
+
+// The same and whether it has ended but was not reaped. `pid` may be the id of a thread on Linux.
+Result<std::optional<ProcessFacts>> LookAtProcess(int pid);
+
 // Linux: `signal` is sent to the calling process when the thread that created it ends; 0 cancels. A
 // parent that died before the call sends nothing, so compare the parent's pid afterwards.
 Result<void> SetParentDeathSignal(int signal);

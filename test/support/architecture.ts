@@ -23,6 +23,8 @@ export const LAYERS: readonly (readonly string[])[] = [
     'lazy_builtin',
     'node_internals',
     'fork_child',
+    'heap',
+    'waiting',
     'fork',
     'posix',
   ],

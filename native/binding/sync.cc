@@ -1,0 +1,265 @@
+// Segments, locks and waits, for src/heap.ts and src/synchronize.ts.
+//
+// A word is named by the Int32Array over its whole segment and its index there: the array's memory is the
+// segment's, so the native side needs no table of its own to find it.
+
+#include <napi.h>
+#include <uv.h>
+
+#if !defined(_WIN32)
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+#include "core/listener.h"
+#include "core/lock.h"
+#endif
+
+#include "errors.h"
+#include "sync.h"
+
+namespace mp {
+
+#if !defined(_WIN32)
+
+namespace {
+
+using core::Segment;
+using core::Word;
+using SegmentPtr = std::shared_ptr<Segment>;
+
+// What this process has mapped, and the names its threads hold locks under: what its end needs to know.
+struct Registry {
+  std::mutex mutex;
+  std::vector<std::weak_ptr<Segment>> segments;
+  std::vector<uint32_t> tokens;
+  pid_t pid = 0;  // whose tokens they are
+};
+
+Registry& TheRegistry() {
+  static auto* registry = new Registry;
+  return *registry;
+}
+
+void Orphan(const std::vector<uint32_t>& tokens) {
+  for (auto& held : TheRegistry().segments) {
+    const SegmentPtr segment = held.lock();
+    if (segment == nullptr) continue;
+    for (uint32_t token : tokens) core::OrphanLocks(segment->header(), token);
+  }
+}
+
+void Register(const SegmentPtr& segment) {
+  Registry& registry = TheRegistry();
+  std::lock_guard<std::mutex> lock(registry.mutex);
+  auto& segments = registry.segments;
+  segments.erase(std::remove_if(segments.begin(), segments.end(),
+                                [](const auto& held) { return held.expired(); }),
+                 segments.end());
+  segments.push_back(segment);
+}
+
+Word* WordsOf(const Napi::CallbackInfo& info) {
+  return reinterpret_cast<Word*>(info[0].As<Napi::Int32Array>().Data());
+}
+
+core::SegmentHeader* HeaderOf(const Napi::CallbackInfo& info) {
+  return reinterpret_cast<core::SegmentHeader*>(WordsOf(info));
+}
+
+Word* WordOf(const Napi::CallbackInfo& info) {
+  return WordsOf(info) + info[1].As<Napi::Number>().Uint32Value();
+}
+
+core::Deadline DeadlineOf(const Napi::Value& milliseconds) {
+  return core::Deadline::AfterMs(milliseconds.As<Napi::Number>().DoubleValue());
+}
+
+// createSegment() → { words, fd }: an Int32Array straight on memory that every fork from now on shares.
+Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto created = Segment::Create();
+  if (!created.ok()) {
+    ThrowErrno(env, created.error().errnum, created.error().syscall);
+    return env.Undefined();
+  }
+  auto* held = new SegmentPtr(std::move(created.value()));
+  napi_value buffer;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, (*held)->base(), core::kSegmentBytes,
+      [](napi_env, void*, void* hint) { delete static_cast<SegmentPtr*>(hint); }, held, &buffer);
+  if (status != napi_ok) {
+    delete held;
+    Napi::Error::New(env, "this runtime forbids external ArrayBuffers, which shared memory needs")
+        .ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  Register(*held);
+  Napi::Object result = Napi::Object::New(env);
+  result["words"] = Napi::Int32Array::New(env, core::kSegmentBytes / sizeof(Word),
+                                          Napi::ArrayBuffer(env, buffer), 0);
+  result["fd"] = Napi::Number::New(env, (*held)->fd());
+  return result;
+}
+
+// currentOwner() → [token, start] of the calling thread. From now on its end orphans what it holds.
+Napi::Value CurrentOwner(const Napi::CallbackInfo& info) {
+  const core::Owner owner = core::CurrentOwner();
+  Registry& registry = TheRegistry();
+  {
+    std::lock_guard<std::mutex> lock(registry.mutex);
+    if (registry.pid != getpid()) registry.tokens.clear();
+    registry.pid = getpid();
+    registry.tokens.push_back(owner.token);
+  }
+  Napi::Array result = Napi::Array::New(info.Env(), 2);
+  result[0u] = Napi::Number::New(info.Env(), owner.token);
+  result[1u] = Napi::Number::New(info.Env(), static_cast<int32_t>(owner.start));
+  return result;
+}
+
+// isDead(words, index) → whether the owner that the lock names has died.
+Napi::Value IsDead(const Napi::CallbackInfo& info) {
+  Word* lock = WordOf(info);
+  return Napi::Boolean::New(info.Env(), core::IsDead(lock[0].load(), lock[1].load()));
+}
+
+// acquireLock(words, index, token, start, milliseconds) → 0 no, 1 yes, 2 yes and its owner had died
+Napi::Value AcquireLock(const Napi::CallbackInfo& info) {
+  const core::Owner me{info[2].As<Napi::Number>().Uint32Value(),
+                       info[3].As<Napi::Number>().Uint32Value()};
+  const auto outcome = core::AcquireLock(WordOf(info), me, DeadlineOf(info[4]));
+  return Napi::Number::New(info.Env(), static_cast<int32_t>(outcome));
+}
+
+Napi::Value ReleaseLock(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), core::ReleaseLock(WordOf(info), HeaderOf(info)));
+}
+
+// acquireSemaphore(words, index, milliseconds) → whether
+Napi::Value AcquireSemaphore(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), core::AcquireSemaphore(WordOf(info), DeadlineOf(info[2])));
+}
+
+// releaseSemaphore(words, index, max) → false: it is at max
+Napi::Value ReleaseSemaphore(const Napi::CallbackInfo& info) {
+  const uint32_t max = info[2].As<Napi::Number>().Uint32Value();
+  return Napi::Boolean::New(info.Env(), core::ReleaseSemaphore(WordOf(info), HeaderOf(info), max));
+}
+
+// park(words, index, expected, milliseconds) → sleeps while the word is `expected`, for a slice at most.
+void Park(const Napi::CallbackInfo& info) {
+  core::Park(WordOf(info), info[2].As<Napi::Number>().Uint32Value(), DeadlineOf(info[3]));
+}
+
+// unpark(words, index, count): wakes blocked waiters, and rings for the asynchronous ones.
+void Unpark(const Napi::CallbackInfo& info) {
+  core::Unpark(WordOf(info), info[2].As<Napi::Number>().Int32Value());
+  core::RingBell(HeaderOf(info));
+}
+
+// SegmentListener(words, onReady(ids)): keeps the event loop alive while something is watched.
+class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "SegmentListener",
+                       {InstanceMethod<&SegmentListener::Watch>("watch"),
+                        InstanceMethod<&SegmentListener::Forget>("forget"),
+                        InstanceMethod<&SegmentListener::Ref>("ref"),
+                        InstanceMethod<&SegmentListener::Unref>("unref")});
+  }
+
+  explicit SegmentListener(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<SegmentListener>(info),
+        context_(info.Env(), "SegmentListener"),
+        pid_(getpid()) {
+    uv_loop_t* loop = nullptr;
+    napi_get_uv_event_loop(info.Env(), &loop);
+    async_ = new uv_async_t;
+    async_->data = this;
+    uv_async_init(loop, async_,
+                  [](uv_async_t* async) { static_cast<SegmentListener*>(async->data)->Fire(); });
+    uv_unref(reinterpret_cast<uv_handle_t*>(async_));
+    callback_ = Napi::Persistent(info[1].As<Napi::Function>());
+    SegmentPtr segment;
+    for (auto& held : TheRegistry().segments) {
+      SegmentPtr candidate = held.lock();
+      if (candidate != nullptr && candidate->words() == WordsOf(info)) segment = candidate;
+    }
+    listener_ = new core::Listener(segment, [async = async_] { uv_async_send(async); });
+  }
+
+  ~SegmentListener() override {
+    // In a child of a fork, thread and handle are the parent's.
+    if (getpid() != pid_) return;
+    delete listener_;
+    uv_close(reinterpret_cast<uv_handle_t*>(async_),
+             [](uv_handle_t* handle) { delete reinterpret_cast<uv_async_t*>(handle); });
+  }
+
+ private:
+  void Watch(const Napi::CallbackInfo& info) {
+    listener_->Watch(info[0].As<Napi::Number>(), info[1].As<Napi::Number>(),
+                     static_cast<core::WatchFor>(info[2].As<Napi::Number>().Uint32Value()),
+                     info[3].As<Napi::Number>());
+  }
+  void Forget(const Napi::CallbackInfo& info) { listener_->Forget(info[0].As<Napi::Number>()); }
+  void Ref(const Napi::CallbackInfo&) { uv_ref(reinterpret_cast<uv_handle_t*>(async_)); }
+  void Unref(const Napi::CallbackInfo&) { uv_unref(reinterpret_cast<uv_handle_t*>(async_)); }
+
+  void Fire() {
+    Napi::Env env = Env();
+    Napi::HandleScope scope(env);
+    const std::vector<uint32_t> ready = listener_->TakeReady();
+    if (ready.empty()) return;
+    Napi::Array ids = Napi::Array::New(env, ready.size());
+    for (uint32_t i = 0; i < ready.size(); i++) ids[i] = Napi::Number::New(env, ready[i]);
+    callback_.Value().MakeCallback(env.Global(), {ids}, context_);
+  }
+
+  Napi::AsyncContext context_;
+  pid_t pid_;
+  uv_async_t* async_ = nullptr;
+  core::Listener* listener_ = nullptr;
+  Napi::FunctionReference callback_;
+};
+
+}  // namespace
+
+void OrphanOwnLocks() {
+  Registry& registry = TheRegistry();
+  // Another thread may hold it, and in a child it may be one that does not exist.
+  if (registry.pid != getpid() || registry.tokens.empty() || !registry.mutex.try_lock()) return;
+  Orphan(registry.tokens);
+  registry.tokens.clear();
+  registry.mutex.unlock();
+}
+
+void InitSync(Napi::Env env, Napi::Object exports) {
+  static const int registered = std::atexit(OrphanOwnLocks);
+  (void)registered;
+  exports["createSegment"] = Napi::Function::New(env, CreateSegment, "createSegment");
+  exports["currentOwner"] = Napi::Function::New(env, CurrentOwner, "currentOwner");
+  exports["isDead"] = Napi::Function::New(env, IsDead, "isDead");
+  exports["acquireLock"] = Napi::Function::New(env, AcquireLock, "acquireLock");
+  exports["releaseLock"] = Napi::Function::New(env, ReleaseLock, "releaseLock");
+  exports["acquireSemaphore"] = Napi::Function::New(env, AcquireSemaphore, "acquireSemaphore");
+  exports["releaseSemaphore"] = Napi::Function::New(env, ReleaseSemaphore, "releaseSemaphore");
+  exports["park"] = Napi::Function::New(env, Park, "park");
+  exports["unpark"] = Napi::Function::New(env, Unpark, "unpark");
+  Napi::Function constructor = SegmentListener::Define(env);
+  exports["SegmentListener"] = constructor;
+}
+
+#else
+
+void OrphanOwnLocks() {}
+void InitSync(Napi::Env, Napi::Object) {}
+
+#endif
+
+}  // namespace mp

@@ -1,0 +1,128 @@
+#include "core/lock.h"
+
+#if !defined(_WIN32)
+
+#include <unistd.h>
+
+namespace mp::core {
+namespace {
+
+constexpr auto kSeqCst = std::memory_order_seq_cst;
+
+// A critical section of JavaScript takes a fraction of a microsecond: waiting that long awake is cheaper than a sleep.
+int Spins() {
+  static const int spins = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 100 : 0;
+  return spins;
+}
+
+// Whoever only tries, tries again and again: it does not look into /proc each time.
+bool MayLook(const Word* lock) {
+  constexpr int64_t kPatienceNs = 50'000'000;
+  thread_local const Word* last_lock = nullptr;
+  thread_local int64_t last_look = 0;
+  const int64_t now = MonotonicNs();
+  if (last_lock == lock && now - last_look < kPatienceNs) return false;
+  last_lock = lock;
+  last_look = now;
+  return true;
+}
+
+bool TryTake(Word* lock, uint32_t seen, uint32_t wanted, const Owner& me) {
+  if (!lock->compare_exchange_strong(seen, wanted, kSeqCst)) return false;
+  lock[1].store(me.start, std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace
+
+Acquired AcquireLock(Word* lock, const Owner& me, const Deadline& deadline) {
+  for (int spins = Spins(); spins >= 0; spins--) {
+    const uint32_t seen = lock->load(std::memory_order_relaxed);
+    if (seen == 0 && TryTake(lock, 0, me.token, me)) return Acquired::kYes;
+    if ((seen & kWaiters) != 0) break;  // The queue is long: join it.
+    SpinPause();
+  }
+  uint32_t waited_for = 0;
+  for (;;) {
+    const bool parked = waited_for != 0;
+    uint32_t seen = lock->load(kSeqCst);
+    if (seen == 0) {
+      // Others may wait, too: whoever has waited says so.
+      if (TryTake(lock, 0, parked ? me.token | kWaiters : me.token, me)) return Acquired::kYes;
+      continue;
+    }
+    const bool late = deadline.passed();
+    const bool worth_a_look = seen == waited_for || (late && (parked || MayLook(lock)));
+    if (worth_a_look && IsDead(seen, lock[1].load(std::memory_order_relaxed))) {
+      if (TryTake(lock, seen, me.token | kWaiters, me)) return Acquired::kOwnerDied;
+      continue;
+    }
+    if (late) return Acquired::kNo;
+    if ((seen & kWaiters) == 0) {
+      if (!lock->compare_exchange_strong(seen, seen | kWaiters, kSeqCst)) continue;
+      seen |= kWaiters;
+    }
+    waited_for = seen;
+    Park(lock, seen, deadline);
+  }
+}
+
+bool ReleaseLock(Word* lock, SegmentHeader* header) {
+  uint32_t seen = lock->load(kSeqCst);
+  do {
+    if (seen == 0) return false;
+  } while (!lock->compare_exchange_weak(seen, 0, kSeqCst));
+  if ((seen & kWaiters) != 0) {
+    Unpark(lock, 1);
+    RingBell(header);
+  }
+  return true;
+}
+
+bool AcquireSemaphore(Word* semaphore, const Deadline& deadline) {
+  for (;;) {
+    uint32_t seen = semaphore->load(kSeqCst);
+    if ((seen & kMaxSemaphore) != 0) {
+      if (semaphore->compare_exchange_weak(seen, seen - 1, kSeqCst)) return true;
+      continue;
+    }
+    if (deadline.passed()) return false;
+    if ((seen & kSemaphoreWaiters) == 0) {
+      if (!semaphore->compare_exchange_weak(seen, seen | kSemaphoreWaiters, kSeqCst)) continue;
+      seen |= kSemaphoreWaiters;
+    }
+    Park(semaphore, seen, deadline);
+  }
+}
+
+bool ReleaseSemaphore(Word* semaphore, SegmentHeader* header, uint32_t max) {
+  uint32_t seen = semaphore->load(kSeqCst);
+  do {
+    if ((seen & kMaxSemaphore) >= max) return false;
+  } while (!semaphore->compare_exchange_weak(seen, seen + 1, kSeqCst));
+  if ((seen & kSemaphoreWaiters) != 0) {
+    uint32_t now = seen + 1;
+    // Nobody sleeps: the next release need not ask. Whoever is about to sleep sees the word change.
+    if (Unpark(semaphore, 1) == 0) {
+      semaphore->compare_exchange_strong(now, now & ~kSemaphoreWaiters, kSeqCst);
+    }
+    RingBell(header);
+  }
+  return true;
+}
+
+void OrphanLocks(SegmentHeader* header, uint32_t token) {
+  Word* words = reinterpret_cast<Word*>(header);
+  const uint32_t end = header->next_slot.load(kSeqCst);
+  for (uint32_t slot = sizeof(SegmentHeader) / sizeof(Word); slot < end; slot += kSlotWords) {
+    if (words[slot + kTagWord].load(std::memory_order_relaxed) != kLockTag) continue;
+    uint32_t seen = words[slot].load(kSeqCst);
+    while ((seen & ~kWaiters) == token &&
+           !words[slot].compare_exchange_weak(seen, kOrphan | (seen & kWaiters), kSeqCst)) {
+    }
+  }
+}
+
+}  // namespace mp::core
+
+#endif  // !_WIN32

@@ -1,0 +1,55 @@
+#include "core/parking.h"
+
+#include <algorithm>
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#include <chrono>
+#include <thread>
+#endif
+
+namespace mp::core {
+
+#if defined(__linux__)
+
+void Park(Word* word, uint32_t expected, const Deadline& deadline) {
+  const timespec limit = ToTimespec(std::min(kSliceNs, deadline.RemainingNs()));
+  syscall(SYS_futex, word, FUTEX_WAIT, expected, &limit, nullptr, 0);
+}
+
+int Unpark(Word* word, int count) {
+  const long woken = syscall(SYS_futex, word, FUTEX_WAKE, count, nullptr, nullptr, 0);
+  return woken < 0 ? 0 : static_cast<int>(woken);
+}
+
+#else
+
+// No futex: naps that grow, so that a short wait is short and a long one costs little.
+void Park(Word* word, uint32_t expected, const Deadline& deadline) {
+  int64_t nap = 20'000;
+  int64_t slept = 0;
+  while (word->load(std::memory_order_acquire) == expected && slept < kSliceNs &&
+         !deadline.passed()) {
+    const int64_t now = std::min(nap, deadline.RemainingNs());
+    std::this_thread::sleep_for(std::chrono::nanoseconds(now));
+    slept += now;
+    nap = std::min<int64_t>(nap * 2, 1'000'000);
+  }
+}
+
+int Unpark(Word*, int) { return 0; }
+
+#endif
+
+void SpinPause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace mp::core

@@ -1,0 +1,66 @@
+#include "core/segment.h"
+
+#if !defined(_WIN32)
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace mp::core {
+namespace {
+
+#if defined(__linux__)
+
+int OpenMemoryFile() { return memfd_create("node-multiprocessing", MFD_CLOEXEC); }
+constexpr const char* kOpenCall = "memfd_create";
+
+#else
+
+// A name nobody else can have taken, which is gone before anybody could look.
+int OpenMemoryFile() {
+  static int count = 0;
+  char name[31];
+  std::snprintf(name, sizeof(name), "/nmps-%d-%d", static_cast<int>(getpid()), count++);
+  const int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (fd >= 0) shm_unlink(name);
+  return fd;
+}
+constexpr const char* kOpenCall = "shm_open";
+
+#endif
+
+}  // namespace
+
+Result<std::shared_ptr<Segment>> Segment::Create() {
+  const int fd = OpenMemoryFile();
+  if (fd < 0) return LastError(kOpenCall);
+  if (RetryOnSignal([&] { return ftruncate(fd, kSegmentBytes); }) != 0) {
+    const OsError error = LastError("ftruncate");
+    close(fd);
+    return error;
+  }
+  void* base = mmap(nullptr, kSegmentBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (base == MAP_FAILED) {
+    const OsError error = LastError("mmap");
+    close(fd);
+    return error;
+  }
+  std::shared_ptr<Segment> segment(new Segment(base, fd));
+  SegmentHeader* header = segment->header();
+  header->magic = kSegmentMagic;
+  header->version = kSegmentVersion;
+  header->size = kSegmentBytes / sizeof(Word);
+  header->next_slot.store(sizeof(SegmentHeader) / sizeof(Word), std::memory_order_relaxed);
+  return segment;
+}
+
+Segment::~Segment() {
+  munmap(base_, kSegmentBytes);
+  close(fd_);
+}
+
+}  // namespace mp::core
+
+#endif  // !_WIN32

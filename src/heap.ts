@@ -1,0 +1,77 @@
+/**
+ * Memory for the synchronisation objects and small shared values: slots and words of segments that every
+ * process forked afterwards shares (native/core/segment.h has the layout).
+ *
+ * Whoever allocates only ever counts upwards, by Atomics, so parent and children may allocate from the same
+ * segment at once and a process that dies there harms nobody. Nothing is given back one by one: a segment is
+ * unmapped when the garbage collector has found the last object of this process that lies in it, and its memory
+ * goes with the last process that has it mapped.
+ *
+ * A segment costs one descriptor, which a process that is no fork would need to attach to it.
+ */
+
+import { native } from './native.js';
+
+/** Where an object lies: in the Int32Array over its whole segment, from this index on. */
+export interface Place {
+  readonly words: Int32Array;
+  readonly index: number;
+}
+
+/** What a slot is: its last word. Only locks are looked for, at the end of a process. */
+export const Tag = {
+  lock: 1,
+  semaphore: 2,
+  condition: 3,
+  waiters: 4,
+  event: 5,
+  barrier: 6,
+} as const;
+
+const SLOT_WORDS = 16;
+const TAG_WORD = 15;
+// Words of the segment's header.
+const NEXT_SLOT = 3;
+const DATA_USED = 4;
+
+let current: Int32Array | undefined;
+
+/** @throws Error EMFILE, ENFILE, ENOMEM: no room for another segment. */
+function freshSegment(): Int32Array {
+  current = native.createSegment().words;
+  return current;
+}
+
+function slotIn(words: Int32Array, count: number): number | undefined {
+  const size = count * SLOT_WORDS;
+  const index = Atomics.add(words, NEXT_SLOT, size);
+  const end = words.length - Atomics.load(words, DATA_USED);
+  return index + size <= end ? index : undefined;
+}
+
+/** `count` slots of 16 words in a row, one cache line each, all 0 but for the first one's tag. */
+export function allocateSlots(tag: number, count = 1, words?: Int32Array): Place {
+  let home = words ?? current ?? freshSegment();
+  let index = slotIn(home, count);
+  if (index === undefined) {
+    if (words !== undefined) throw new RangeError('the segment of this object is full');
+    home = freshSegment();
+    index = slotIn(home, count)!;
+  }
+  Atomics.store(home, index + TAG_WORD, tag);
+  return { words: home, index };
+}
+
+/** The largest piece of user data that a segment takes; what is larger deserves a mapping of its own. */
+export const MOST_DATA_BYTES = 64 * 1024;
+
+/** `bytes` zeroed bytes of a segment, aligned to 8, for values of the user's. */
+export function allocateData(bytes: number): { buffer: ArrayBuffer; byteOffset: number } {
+  const size = 2 * Math.max(1, Math.ceil(bytes / 8));
+  for (let words = current ?? freshSegment(); ; words = freshSegment()) {
+    const used = Atomics.add(words, DATA_USED, size) + size;
+    const index = words.length - used;
+    if (index < Atomics.load(words, NEXT_SLOT)) continue;
+    return { buffer: words.buffer as ArrayBuffer, byteOffset: 4 * index };
+  }
+}

@@ -1,0 +1,1265 @@
+/**
+ * Locks and their like, for processes: the counterpart of CPython's `synchronize.py`.
+ *
+ * Each object is a slot of shared memory that a fork inherits. A lock that nobody contends for is taken and
+ * given back by one Atomics operation each, without a system call; who has to wait does so in native code
+ * (native/core/lock.h has the states and what a death in each of them means) or, with the Async forms, on the
+ * event loop.
+ *
+ * **When a process dies here.** Killed while it holds a Lock or RLock: the next one to acquire gets it within a
+ * second, with a warning, or, if the lock is `robust`, an OwnerDiedError. Killed while it waits: nobody notices. A
+ * process that ends normally leaves what it holds locked, as in Python. A Semaphore has no owner: what a process
+ * took and died with stays taken.
+ *
+ * **Who holds.** The calls that block act for the process: what it acquired by them, any part of it may release,
+ * and an RLock is entered again from anywhere in it. What `acquireAsync`, `guardAsync` and `with` acquire belongs to
+ * the asynchronous context that called: other tasks of the same process are kept out until it is released.
+ */
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { inspect } from 'node:util';
+import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
+import { timeoutMs } from './clock.js';
+import {
+  AssertionError,
+  BrokenBarrierError,
+  OwnerDiedError,
+  RuntimeError,
+  ValueError,
+} from './errors.js';
+import { onNewIdentity } from './fork_child.js';
+import { allocateSlots, Tag, type Place } from './heap.js';
+import { native } from './native.js';
+import { currentProcess, type AsyncOptions } from './process.js';
+import { changed, Line, WatchFor } from './waiting.js';
+
+// -------------------------------------------------------------------------------------------------
+// Who this process is, in a lock's words
+
+/** 0: not asked yet. Every acquisition has asked. */
+let token = 0;
+let start = 0;
+
+onNewIdentity(() => (token = 0));
+
+function identify(): number {
+  [token, start] = native.currentOwner();
+  return token;
+}
+
+const WAITERS = 1;
+const DEAD_AFTER_ALL = 2;
+
+type Milliseconds = number;
+
+/** The time that a call with Python's `block, timeout` may wait. */
+function patience(block: boolean, timeout: number | null | undefined): Milliseconds {
+  const milliseconds = timeoutMs(timeout);
+  return block ? milliseconds : 0;
+}
+
+export interface LockOptions {
+  /** Whether taking over the lock of a process that was killed throws OwnerDiedError (the lock is held then). */
+  robust?: boolean | undefined;
+}
+
+// -------------------------------------------------------------------------------------------------
+// What all that can be acquired has
+
+/** A hold that ends with its scope: `using held = lock.guard()`. */
+export class Guard {
+  #release: (() => void) | undefined;
+
+  /** @internal */
+  constructor(release: () => void) {
+    this.#release = release;
+  }
+
+  /** Releases, once. */
+  release(): void {
+    const release = this.#release;
+    this.#release = undefined;
+    release?.();
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.release();
+  }
+}
+
+const AsyncFunction = (async () => {}).constructor;
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
+}
+
+abstract class Acquirable {
+  abstract acquire(block?: boolean, timeout?: number | null): boolean;
+  abstract acquireAsync(
+    block?: boolean,
+    timeout?: number | null,
+    options?: AsyncOptions,
+  ): Promise<boolean>;
+  abstract release(): void;
+
+  /** Acquires, and answers what releases at the end of a `using` scope. */
+  guard(): Guard {
+    this.acquire();
+    return new Guard(() => this.release());
+  }
+
+  /** As `guard`, without blocking the event loop: `using held = await lock.guardAsync()`. */
+  async guardAsync(options?: AsyncOptions): Promise<Guard> {
+    await this.acquireAsync(true, null, options);
+    return new Guard(() => this.release());
+  }
+
+  /**
+   * Runs `fn` while it is held, and answers what `fn` does; released also when that throws or rejects. With an
+   * async function, or while another task of this process holds it, it waits on the event loop and answers a
+   * promise.
+   */
+  with<T>(fn: () => T): T {
+    if (fn instanceof AsyncFunction || this._heldByTask()) return this._withAsync(fn) as T;
+    this.acquire();
+    return this._run(fn);
+  }
+
+  /** @internal Whether waiting for it without the event loop would be waiting for ourselves. */
+  abstract _heldByTask(): boolean;
+
+  /** @internal */
+  async _withAsync<T>(fn: () => T): Promise<Awaited<T>> {
+    await this.acquireAsync();
+    return (await this._run(fn)) as Awaited<T>;
+  }
+
+  /** @internal Runs with what is held, and releases. */
+  _run<T>(fn: () => T): T {
+    let result: T;
+    try {
+      result = fn();
+    } catch (error) {
+      this.release();
+      throw error;
+    }
+    if (!isPromise(result)) {
+      this.release();
+      return result;
+    }
+    return Promise.resolve(result).finally(() => this.release()) as T;
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// Lock
+
+/** A lock's word and everything about it that Lock and RLock have in common. */
+abstract class LockBase extends Acquirable {
+  /** @internal */ readonly _words: Int32Array;
+  /** @internal */ readonly _index: number;
+  readonly #robust: boolean;
+  /** Waiting tasks of this process. */
+  #line: Line<1 | 2> | undefined;
+  /** Whether the present hold of this process, if it is one, was acquired by a task. */
+  _byTask = false;
+
+  constructor({ robust = false }: LockOptions = {}) {
+    super();
+    const { words, index } = allocateSlots(Tag.lock);
+    this._words = words;
+    this._index = index;
+    this.#robust = Boolean(robust);
+  }
+
+  /** @internal Whether this process holds it. */
+  _ours(): boolean {
+    return token !== 0 && (Atomics.load(this._words, this._index) & ~WAITERS) === token;
+  }
+
+  /** Whether somebody holds it, at this moment. */
+  locked(): boolean {
+    return Atomics.load(this._words, this._index) !== 0;
+  }
+
+  /** @internal The way of all who could not take it at once. */
+  _take(milliseconds: Milliseconds): boolean {
+    if (milliseconds < 0 && this._heldByTask()) {
+      throw new RuntimeError(
+        'a task of this process holds the lock, and cannot go on while the event loop is blocked: ' +
+          'use acquireAsync() or with()',
+      );
+    }
+    const mine = token === 0 ? identify() : token;
+    const outcome = native.acquireLock(this._words, this._index, mine, start, milliseconds);
+    if (outcome === 0) return false;
+    this._byTask = false;
+    return this.#taken(outcome);
+  }
+
+  /** @internal */
+  async _takeAsync(
+    milliseconds: Milliseconds,
+    signal: AbortSignal | null | undefined,
+  ): Promise<boolean> {
+    this.#line ??= new Line({ words: this._words, index: this._index }, WatchFor.lock, () =>
+      this.#attempt(),
+    );
+    let outcome = this.#line.empty ? this.#attempt() : undefined;
+    if (outcome === undefined && milliseconds !== 0) {
+      outcome = await this.#line.wait(milliseconds, signal);
+    }
+    if (outcome === undefined) return false;
+    this._byTask = true;
+    return this.#taken(outcome);
+  }
+
+  #attempt(): 1 | 2 | undefined {
+    const mine = token === 0 ? identify() : token;
+    const outcome = native.acquireLock(this._words, this._index, mine, start, 0);
+    if (outcome === 0) return undefined;
+    this._byTask = true;
+    return outcome;
+  }
+
+  #taken(outcome: number): true {
+    if (outcome !== DEAD_AFTER_ALL) return true;
+    this._ownerDied();
+    if (this.#robust) throw new OwnerDiedError('the process that held the lock was killed');
+    this._warn();
+    return true;
+  }
+
+  /** @internal For what must be put right when a lock is taken over. */
+  _ownerDied(): void {}
+
+  /** @internal */
+  _warn(): void {
+    process.emitWarning(
+      'a process was killed while it held a lock, which was recovered; what the lock protects may be half changed',
+      { type: 'MultiprocessingWarning' },
+    );
+  }
+
+  /** @internal Gives it back, whoever holds it. False: nobody does. */
+  _give(): boolean {
+    const released =
+      (token !== 0 && Atomics.compareExchange(this._words, this._index, token, 0) === token) ||
+      native.releaseLock(this._words, this._index);
+    if (this.#line !== undefined) this.#line.poke();
+    return released;
+  }
+
+  override _heldByTask(): boolean {
+    return this._byTask && this._ours();
+  }
+
+  /** @internal For the text forms, CPython's. */
+  _holder(): string {
+    const word = Atomics.load(this._words, this._index);
+    if (word === 0) return 'None';
+    return this._ours() ? currentProcess().name : 'SomeOtherProcess';
+  }
+
+  /** @internal Whether the caller may wait on a condition with it. */
+  abstract _isMine(): boolean;
+  /** @internal Gives it back completely; answers what brings it back. */
+  abstract _releaseSave(): unknown;
+  /** @internal */
+  abstract _acquireRestore(saved: unknown): void;
+  /** @internal */
+  abstract _acquireRestoreAsync(saved: unknown): Promise<void>;
+}
+
+/**
+ * A lock that is not reentrant: a second `acquire` waits, also in the process that holds it, and any process may
+ * release it. Mirrors `multiprocessing.Lock`.
+ *
+ * Killed holder: the next to acquire gets it within a second, with a warning, or, `robust`, an OwnerDiedError.
+ */
+export class Lock extends LockBase {
+  /**
+   * @param block false: do not wait. @param timeout seconds; null waits for ever, 0 or less polls.
+   * @returns whether it was acquired.
+   * @throws OwnerDiedError robust, and the holder was killed: it is acquired, but what it protects may be half
+   *   changed. RuntimeError a task of this process holds it, and would for ever.
+   */
+  override acquire(block = true, timeout?: number | null): boolean {
+    const words = this._words;
+    const index = this._index;
+    const mine = token === 0 ? identify() : token;
+    if (Atomics.compareExchange(words, index, 0, mine) === 0) {
+      words[index + 1] = start;
+      this._byTask = false;
+      return true;
+    }
+    return this._take(patience(block, timeout));
+  }
+
+  /** As `acquire`, without blocking the event loop. @throws the signal's reason; it is as if never called. */
+  override async acquireAsync(
+    block = true,
+    timeout?: number | null,
+    { signal }: AsyncOptions = {},
+  ): Promise<boolean> {
+    const milliseconds = patience(block, timeout);
+    checkAbortSignal(signal)?.throwIfAborted();
+    return this._takeAsync(milliseconds, signal);
+  }
+
+  /** By any process. @throws ValueError nobody holds it. */
+  release(): void {
+    if (!this._give()) throw new ValueError('semaphore or lock released too many times');
+  }
+
+  _isMine(): boolean {
+    return this._ours();
+  }
+
+  _releaseSave(): boolean {
+    const byTask = this._byTask;
+    this._give();
+    return byTask;
+  }
+
+  _acquireRestore(): void {
+    this.acquire();
+  }
+
+  async _acquireRestoreAsync(): Promise<void> {
+    await this._takeAsync(-1, undefined);
+  }
+
+  override toString(): string {
+    return `<${this.constructor.name}(owner=${this._holder()})>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// RLock
+
+/** A task's hold of an RLock: what runs inside of it finds it in its asynchronous context. */
+interface Hold {
+  readonly outer: Hold | undefined;
+  /** Whether code that runs inside of it can have begun. Before that, who has it in its context started its task. */
+  entered: boolean;
+}
+
+let holds: AsyncLocalStorage<Hold | undefined> | undefined;
+
+function holdsOfContext(): AsyncLocalStorage<Hold | undefined> {
+  holds ??= new AsyncLocalStorage();
+  return holds;
+}
+
+function isInside(hold: Hold): boolean {
+  for (let at = holds?.getStore(); at !== undefined; at = at.outer) {
+    if (at === hold) return hold.entered;
+  }
+  return false;
+}
+
+/** Whoever starts several tasks in a row has the hold of the first in its context: it is not the second's. */
+function newHold(): Hold {
+  let outer = holds?.getStore();
+  while (outer !== undefined && !outer.entered) outer = outer.outer;
+  return { outer, entered: false };
+}
+
+interface SavedRLock {
+  depth: number;
+  hold: Hold | undefined;
+}
+
+/**
+ * A lock that its holder may acquire again, and must release as often. Mirrors `multiprocessing.RLock`.
+ *
+ * The holder is the process for what `acquire` acquired; for `acquireAsync`, `guardAsync` and `with` it is the
+ * asynchronous context. A context begins with the call and reaches whatever is started after it: start tasks that
+ * shall exclude each other before one of them holds, or use `with`, which keeps its context to its function.
+ */
+export class RLock extends LockBase {
+  #depth = 0;
+  #hold: Hold | undefined;
+
+  /** As Lock's, but the holder acquires again without waiting. */
+  override acquire(block = true, timeout?: number | null): boolean {
+    if (this._isMine()) {
+      this.#depth++;
+      return true;
+    }
+    const mine = token === 0 ? identify() : token;
+    if (Atomics.compareExchange(this._words, this._index, 0, mine) === 0) {
+      this._words[this._index + 1] = start;
+      this._byTask = false;
+    } else if (!this.#entering(() => this._take(patience(block, timeout)))) {
+      return false;
+    }
+    this.#enter(undefined);
+    return true;
+  }
+
+  /** As `acquire`, without blocking the event loop. @throws the signal's reason; it is as if never called. */
+  override async acquireAsync(
+    block = true,
+    timeout?: number | null,
+    { signal }: AsyncOptions = {},
+  ): Promise<boolean> {
+    const milliseconds = patience(block, timeout);
+    checkAbortSignal(signal)?.throwIfAborted();
+    if (this._isMine()) {
+      this.#depth++;
+      return true;
+    }
+    const hold = newHold();
+    // Before the first await: what follows the caller's `await` is inside.
+    holdsOfContext().enterWith(hold);
+    return this.#acquireFor(hold, milliseconds, signal);
+  }
+
+  async #acquireFor(
+    hold: Hold,
+    milliseconds: Milliseconds,
+    signal?: AbortSignal | null,
+  ): Promise<boolean> {
+    const taken = await this.#enteringAsync(hold, this._takeAsync(milliseconds, signal));
+    if (taken) this.#enter(hold);
+    return taken;
+  }
+
+  /** What is taken over from a dead owner is held, error or not. */
+  #entering(take: () => boolean): boolean {
+    try {
+      return take();
+    } catch (error) {
+      if (error instanceof OwnerDiedError) this.#enter(undefined);
+      throw error;
+    }
+  }
+
+  async #enteringAsync(hold: Hold, taking: Promise<boolean>): Promise<boolean> {
+    try {
+      return await taking;
+    } catch (error) {
+      if (error instanceof OwnerDiedError) this.#enter(hold);
+      throw error;
+    }
+  }
+
+  #enter(hold: Hold | undefined): void {
+    this.#depth = 1;
+    this.#hold = hold;
+    if (hold !== undefined) queueMicrotask(() => (hold.entered = true));
+  }
+
+  override with<T>(fn: () => T): T {
+    if (this._isMine()) {
+      this.#depth++;
+      return this._run(fn);
+    }
+    if (fn instanceof AsyncFunction || this._heldByTask()) return this._withAsync(fn) as T;
+    this.acquire();
+    const hold: Hold = { outer: holds?.getStore(), entered: true };
+    this.#hold = hold;
+    return holdsOfContext().run(hold, () => this._run(fn));
+  }
+
+  override async _withAsync<T>(fn: () => T): Promise<Awaited<T>> {
+    const hold: Hold = { outer: holds?.getStore(), entered: true };
+    await this.#acquireFor(hold, -1);
+    return (await holdsOfContext().run(hold, () => this._run(fn))) as Awaited<T>;
+  }
+
+  /** @throws AssertionError the caller does not hold it. */
+  release(): void {
+    if (!this._isMine())
+      throw new AssertionError('attempt to release recursive lock not owned by thread');
+    if (--this.#depth > 0) return;
+    this.#hold = undefined;
+    this._give();
+  }
+
+  _isMine(): boolean {
+    return this.#depth > 0 && this._ours() && (this.#hold === undefined || isInside(this.#hold));
+  }
+
+  override _heldByTask(): boolean {
+    return this.#depth > 0 && this.#hold !== undefined && this._ours() && !isInside(this.#hold);
+  }
+
+  _releaseSave(): SavedRLock {
+    const saved = { depth: this.#depth, hold: this.#hold };
+    this.#depth = 0;
+    this.#hold = undefined;
+    this._give();
+    return saved;
+  }
+
+  _acquireRestore({ depth, hold }: SavedRLock): void {
+    this._take(-1);
+    this.#depth = depth;
+    this.#hold = hold;
+  }
+
+  async _acquireRestoreAsync({ depth, hold }: SavedRLock): Promise<void> {
+    await this._takeAsync(-1, undefined);
+    this.#depth = depth;
+    this.#hold = hold;
+  }
+
+  override toString(): string {
+    const holder = this._holder();
+    const count = holder === 'SomeOtherProcess' ? 'nonzero' : holder === 'None' ? 0 : this.#depth;
+    return `<${this.constructor.name}(${holder}, ${count})>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// Semaphore
+
+const SEM_VALUE_MAX = 0x7fff_ffff;
+
+function checkInitialValue(value: unknown): number {
+  const count = checkInt(value, "'value'");
+  if (count < 0) throw native.makeErrnoError(EINVAL, 'sem_open');
+  return count;
+}
+
+const EINVAL = 22;
+
+/**
+ * A counter that `acquire` takes from, waiting while it is 0, and `release` adds to. Mirrors
+ * `multiprocessing.Semaphore`.
+ *
+ * It has no owner, so nothing is recovered: what a process has taken and was killed with is lost to the others.
+ */
+export class Semaphore extends Acquirable {
+  /** @internal */ readonly _words: Int32Array;
+  /** @internal */ readonly _index: number;
+  /** @internal */ readonly _max: number;
+  #line: Line<true> | undefined;
+  /** How many of this process's tasks have taken one. */
+  #tasks = 0;
+
+  /** @param value at first, 0 to 2^31 - 1. @throws Error EINVAL: a negative value. TypeError: not an integer. */
+  constructor(value = 1) {
+    super();
+    const count = checkInitialValue(value);
+    const { words, index } = allocateSlots(Tag.semaphore);
+    this._words = words;
+    this._index = index;
+    this._max = this._maximum(count);
+    Atomics.store(words, index, count);
+  }
+
+  /** @internal */
+  _maximum(_value: number): number {
+    return SEM_VALUE_MAX;
+  }
+
+  /** @returns whether one was taken. @param timeout seconds; null waits for ever, 0 or less polls. */
+  override acquire(block = true, timeout?: number | null): boolean {
+    const words = this._words;
+    const index = this._index;
+    for (let value = Atomics.load(words, index); value > 0;) {
+      const seen = Atomics.compareExchange(words, index, value, value - 1);
+      if (seen === value) return true;
+      value = seen;
+    }
+    return native.acquireSemaphore(words, index, patience(block, timeout));
+  }
+
+  /** As `acquire`, without blocking the event loop. @throws the signal's reason; it is as if never called. */
+  override async acquireAsync(
+    block = true,
+    timeout?: number | null,
+    { signal }: AsyncOptions = {},
+  ): Promise<boolean> {
+    const milliseconds = patience(block, timeout);
+    checkAbortSignal(signal)?.throwIfAborted();
+    this.#line ??= new Line({ words: this._words, index: this._index }, WatchFor.semaphore, () =>
+      native.acquireSemaphore(this._words, this._index, 0) ? true : undefined,
+    );
+    let taken = this.#line.empty && native.acquireSemaphore(this._words, this._index, 0);
+    if (!taken && milliseconds !== 0) {
+      taken = (await this.#line.wait(milliseconds, signal)) ?? false;
+    }
+    if (taken) this.#tasks++;
+    return taken;
+  }
+
+  /** Adds one. @throws ValueError the value is the greatest that it may be. */
+  release(): void {
+    if (!native.releaseSemaphore(this._words, this._index, this._max)) {
+      throw new ValueError('semaphore or lock released too many times');
+    }
+    if (this.#tasks > 0) this.#tasks--;
+    if (this.#line !== undefined) this.#line.poke();
+  }
+
+  /** The value at this moment. */
+  getValue(): number {
+    return Atomics.load(this._words, this._index) & SEM_VALUE_MAX;
+  }
+
+  override _heldByTask(): boolean {
+    return this.#tasks > 0 && this.getValue() === 0;
+  }
+
+  override toString(): string {
+    return `<${this.constructor.name}(value=${this.getValue()})>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+/** A semaphore that is never released above its first value. Mirrors `multiprocessing.BoundedSemaphore`. */
+export class BoundedSemaphore extends Semaphore {
+  override _maximum(value: number): number {
+    return value;
+  }
+
+  override toString(): string {
+    return `<${this.constructor.name}(value=${this.getValue()}, maxvalue=${this._max})>`;
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// Condition
+
+/** The states of a waiter in a condition's list. */
+const Waiting = { free: 0, waiting: 1, notified: 2 } as const;
+
+// A condition's slot: word 0 counts waiters, word 1 is the index of the first block. A block of waiters is a
+// slot: three waiters of 4 words (state, number, token and start of its process), then the next block's index.
+const COUNTER = 0;
+const FIRST_BLOCK = 1;
+const WAITERS_PER_BLOCK = 3;
+const WAITER_WORDS = 4;
+const NEXT_BLOCK = 12;
+const NUMBER = 1;
+const OWNER = 2;
+const OWNER_START = 3;
+
+/**
+ * A condition variable: waits for other processes to say that something has changed. Mirrors
+ * `multiprocessing.Condition`; `notify` wakes exactly the `n` that have waited longest.
+ *
+ * The list of waiters is changed under the lock only, one word at a time decides about each waiter, and a
+ * waiter that was killed is found by the others within a slice (native/core/parking.h): a notification that it
+ * got is passed on.
+ */
+export class Condition extends Acquirable {
+  readonly #lock: LockBase;
+  readonly #words: Int32Array;
+  readonly #index: number;
+
+  /** @param lock a Lock or RLock; without one, a new RLock. */
+  constructor(lock?: Lock | RLock | null) {
+    super();
+    if (lock !== undefined && lock !== null && !(lock instanceof LockBase)) {
+      throw wrongType('lock', 'a Lock or an RLock', lock);
+    }
+    this.#lock = lock ?? new RLock();
+    const { words, index } = allocateSlots(Tag.condition);
+    this.#words = words;
+    this.#index = index;
+  }
+
+  acquire(block?: boolean, timeout?: number | null): boolean {
+    return this.#lock.acquire(block, timeout);
+  }
+
+  acquireAsync(block?: boolean, timeout?: number | null, options?: AsyncOptions): Promise<boolean> {
+    return this.#lock.acquireAsync(block, timeout, options);
+  }
+
+  release(): void {
+    this.#lock.release();
+  }
+
+  override with<T>(fn: () => T): T {
+    return this.#lock.with(fn);
+  }
+
+  override _heldByTask(): boolean {
+    return this.#lock._heldByTask();
+  }
+
+  /**
+   * Releases the lock, waits to be notified, and acquires the lock again.
+   *
+   * @param timeout seconds; null waits for ever. @returns whether it was notified, false when the time was up.
+   * @throws AssertionError the lock is not held.
+   */
+  wait(timeout?: number | null): boolean {
+    return this._wait(timeoutMs(timeout)) === 'notified';
+  }
+
+  /** @internal As `wait`; answers 'looked' after a slice when `briefly`, and forgets that it waited. */
+  _wait(milliseconds: Milliseconds, briefly = false): 'notified' | 'timeout' | 'looked' {
+    const waiter = this.#enlist();
+    const saved = this.#lock._releaseSave();
+    const words = this.#words;
+    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    let slices = 0;
+    while (Atomics.load(words, waiter) === Waiting.waiting) {
+      const left = end - performance.now();
+      if (left <= 0 || (briefly && slices > 0)) break;
+      const began = performance.now();
+      native.park(words, waiter, Waiting.waiting, left === Infinity ? -1 : left);
+      if (performance.now() - began > LONG_SLEEP_MS) {
+        slices++;
+        this._passOn();
+      }
+    }
+    let notified = false;
+    try {
+      this.#lock._acquireRestore(saved);
+    } finally {
+      notified = this.#delist(waiter);
+    }
+    if (notified) return 'notified';
+    return performance.now() >= end ? 'timeout' : 'looked';
+  }
+
+  /**
+   * As `wait`, without blocking the event loop.
+   *
+   * @throws the signal's reason; the lock is held again and nobody's notification was used up.
+   */
+  async waitAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<boolean> {
+    const milliseconds = timeoutMs(timeout);
+    checkAbortSignal(signal)?.throwIfAborted();
+    return (await this._waitAsync(milliseconds, signal)) === 'notified';
+  }
+
+  /** @internal */
+  async _waitAsync(
+    milliseconds: Milliseconds,
+    signal: AbortSignal | null | undefined,
+    briefly = false,
+  ): Promise<'notified' | 'timeout' | 'looked'> {
+    const waiter = this.#enlist();
+    const saved = this.#lock._releaseSave();
+    const place = { words: this.#words, index: waiter };
+    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    let aborted = true;
+    let notified = false;
+    try {
+      while (Atomics.load(place.words, waiter) === Waiting.waiting) {
+        const left = end - performance.now();
+        if (left <= 0) break;
+        await changed(place, Waiting.waiting, Math.min(left, SLICE_MS), signal);
+        if (Atomics.load(place.words, waiter) !== Waiting.waiting) break;
+        this._passOn();
+        if (briefly) break;
+      }
+      aborted = false;
+    } finally {
+      try {
+        await this.#lock._acquireRestoreAsync(saved);
+      } finally {
+        notified = this.#delist(waiter);
+        if (aborted && notified) this.notify();
+      }
+    }
+    if (notified) return 'notified';
+    return performance.now() >= end ? 'timeout' : 'looked';
+  }
+
+  /** Waits until `predicate()` is true; answers its last value. Mirrors `Condition.wait_for`. */
+  waitFor<T>(predicate: () => T, timeout?: number | null): T {
+    const milliseconds = timeoutMs(timeout);
+    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    let result = predicate();
+    while (!result) {
+      const left = end - performance.now();
+      if (left <= 0) break;
+      this.wait(left === Infinity ? null : left / 1000);
+      result = predicate();
+    }
+    return result;
+  }
+
+  /** As `waitFor`, without blocking the event loop. The predicate may be async. */
+  async waitForAsync<T>(
+    predicate: () => T,
+    timeout?: number | null,
+    options?: AsyncOptions,
+  ): Promise<Awaited<T>> {
+    const milliseconds = timeoutMs(timeout);
+    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    let result = await predicate();
+    while (!result) {
+      const left = end - performance.now();
+      if (left <= 0) break;
+      await this.waitAsync(left === Infinity ? null : left / 1000, options);
+      result = await predicate();
+    }
+    return result;
+  }
+
+  /** Wakes the `n` that have waited longest, or as many as wait. @throws AssertionError the lock is not held. */
+  notify(n = 1): void {
+    if (!this.#lock._isMine()) throw new AssertionError('lock is not owned');
+    for (let left = checkInt(n, 'n'); left > 0; left--) {
+      if (!this.#notifyOne()) return;
+    }
+  }
+
+  /** Wakes all that wait. @throws AssertionError the lock is not held. */
+  notifyAll(): void {
+    this.notify(SEM_VALUE_MAX);
+  }
+
+  #notifyOne(): boolean {
+    const words = this.#words;
+    for (;;) {
+      let longest: number | undefined;
+      for (const waiter of this.#waiters()) {
+        if (Atomics.load(words, waiter) !== Waiting.waiting) continue;
+        const number = words[waiter + NUMBER]!;
+        // Numbers wrap: the difference tells who came first.
+        if (longest === undefined || (number - words[longest + NUMBER]!) << 0 < 0) longest = waiter;
+      }
+      if (longest === undefined) return false;
+      const { waiting, notified } = Waiting;
+      if (Atomics.compareExchange(words, longest, waiting, notified) !== waiting) continue;
+      native.unpark(words, longest, 1);
+      return true;
+    }
+  }
+
+  /** Frees the places of waiters that died, and passes on the notifications that they got. */
+  _passOn(): void {
+    const words = this.#words;
+    for (const waiter of this.#waiters()) {
+      const state = Atomics.load(words, waiter);
+      if (state === Waiting.free || !native.isDead(words, waiter + OWNER)) continue;
+      if (Atomics.compareExchange(words, waiter, state, Waiting.free) !== state) continue;
+      if (state === Waiting.notified) this.#notifyOne();
+    }
+  }
+
+  /** How many wait. */
+  get _sleepers(): number {
+    let count = 0;
+    for (const waiter of this.#waiters()) {
+      if (Atomics.load(this.#words, waiter) === Waiting.waiting) count++;
+    }
+    return count;
+  }
+
+  *#waiters(): Generator<number> {
+    const words = this.#words;
+    for (let block = Atomics.load(words, this.#index + FIRST_BLOCK); block !== 0;) {
+      for (let i = 0; i < WAITERS_PER_BLOCK; i++) yield block + i * WAITER_WORDS;
+      block = Atomics.load(words, block + NEXT_BLOCK);
+    }
+  }
+
+  /** With the lock held. A place in the list, taken by its last store. */
+  #enlist(): number {
+    if (!this.#lock._isMine()) {
+      throw new AssertionError('must acquire() condition before using wait()');
+    }
+    const words = this.#words;
+    let place: number | undefined;
+    for (const waiter of this.#waiters()) {
+      if (Atomics.load(words, waiter) === Waiting.free) {
+        place = waiter;
+        break;
+      }
+    }
+    place ??= this.#grow();
+    words[place + NUMBER] = Atomics.add(words, this.#index + COUNTER, 1);
+    words[place + OWNER] = token;
+    words[place + OWNER_START] = start;
+    Atomics.store(words, place, Waiting.waiting);
+    return place;
+  }
+
+  /** A further block, linked when it is ready. */
+  #grow(): number {
+    const words = this.#words;
+    const { index } = allocateSlots(Tag.waiters, 1, words);
+    let link = this.#index + FIRST_BLOCK;
+    for (let block; (block = Atomics.load(words, link)) !== 0;) link = block + NEXT_BLOCK;
+    Atomics.store(words, link, index);
+    return index;
+  }
+
+  /** Gives its place up; whether it was notified. */
+  #delist(waiter: number): boolean {
+    return Atomics.exchange(this.#words, waiter, Waiting.free) === Waiting.notified;
+  }
+
+  override toString(): string {
+    return `<${this.constructor.name}(${this.#lock.toString()}, ${this._sleepers})>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+/** As native/core/parking.h has it. */
+const SLICE_MS = 250;
+/** A sleep that was not cut short by a wake-up. */
+const LONG_SLEEP_MS = 200;
+
+// -------------------------------------------------------------------------------------------------
+// Event
+
+const SET = 1;
+
+/**
+ * A flag that processes wait for. Mirrors `multiprocessing.Event`; a waiter that was woken by `set` returns true
+ * even if `clear` came right after it.
+ */
+export class Event {
+  readonly #place: Place;
+
+  constructor() {
+    // Bit 0 is the flag, the rest counts how often it was set.
+    this.#place = allocateSlots(Tag.event);
+  }
+
+  isSet(): boolean {
+    return (Atomics.load(this.#place.words, this.#place.index) & SET) !== 0;
+  }
+
+  /** Sets the flag and wakes all that wait. A waiter that was killed holds nobody up. */
+  set(): void {
+    const { words, index } = this.#place;
+    for (let seen = Atomics.load(words, index); (seen & SET) === 0;) {
+      const was = Atomics.compareExchange(words, index, seen, (seen + 2) | SET);
+      if (was === seen) {
+        native.unpark(words, index, SEM_VALUE_MAX);
+        return;
+      }
+      seen = was;
+    }
+  }
+
+  clear(): void {
+    Atomics.and(this.#place.words, this.#place.index, ~SET);
+  }
+
+  #hasBeenSet(since: number): boolean {
+    const now = Atomics.load(this.#place.words, this.#place.index);
+    return (now & SET) !== 0 || now >> 1 !== since >> 1;
+  }
+
+  /** Waits for the flag. @param timeout seconds; null waits for ever. @returns false when the time was up. */
+  wait(timeout?: number | null): boolean {
+    const milliseconds = timeoutMs(timeout);
+    const { words, index } = this.#place;
+    const seen = Atomics.load(words, index);
+    if ((seen & SET) !== 0) return true;
+    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    do {
+      const left = end - performance.now();
+      if (left <= 0) return this.#hasBeenSet(seen);
+      native.park(words, index, seen, left === Infinity ? -1 : left);
+    } while (!this.#hasBeenSet(seen));
+    return true;
+  }
+
+  /** As `wait`, without blocking the event loop. @throws the signal's reason. */
+  async waitAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<boolean> {
+    const milliseconds = timeoutMs(timeout);
+    checkAbortSignal(signal)?.throwIfAborted();
+    const seen = Atomics.load(this.#place.words, this.#place.index);
+    if ((seen & SET) === 0 && milliseconds !== 0) {
+      await changed(this.#place, seen, milliseconds, signal);
+    }
+    return this.#hasBeenSet(seen);
+  }
+
+  toString(): string {
+    return `<${this.constructor.name} ${this.isSet() ? 'set' : 'unset'}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// Barrier
+
+/** The lock inside a barrier: taking it over needs no word to anybody, the barrier breaks. */
+class BarrierLock extends Lock {
+  ownerDied = false;
+
+  override _ownerDied(): void {
+    this.ownerDied = true;
+  }
+  override _warn(): void {}
+}
+
+const Phase = { filling: 0, draining: 1, resetting: -1, broken: -2 } as const;
+
+// A barrier's slots: word 0 of the first is the phase; each further one has two words (token and start of its
+// process) for each of seven parties that are inside.
+const PARTY_WORDS = 2;
+const PARTIES_PER_SLOT = 7;
+const SLOT_WORDS = 16;
+
+/**
+ * A rendezvous of a fixed number of processes or tasks, again and again. Mirrors `multiprocessing.Barrier`.
+ *
+ * A process that is killed while it waits breaks the barrier for the others within a second.
+ */
+export class Barrier {
+  readonly #parties: number;
+  readonly #action: (() => void) | null;
+  readonly #timeout: number | null | undefined;
+  readonly #lock = new BarrierLock();
+  readonly #condition = new Condition(this.#lock);
+  readonly #words: Int32Array;
+  readonly #index: number;
+
+  /**
+   * @param parties how many must wait before all go on.
+   * @param action what one of them runs before.
+   * @param timeout seconds, for waits that name none.
+   * @throws ValueError fewer than one party.
+   */
+  constructor(parties: number, action?: (() => void) | null, timeout?: number | null) {
+    this.#parties = checkInt(parties, 'parties');
+    if (parties < 1) throw new ValueError('parties must be > 0');
+    if (action !== undefined && action !== null && typeof action !== 'function') {
+      throw wrongType('action', 'a function', action);
+    }
+    this.#action = action ?? null;
+    timeoutMs(timeout);
+    this.#timeout = timeout;
+    const slots = 1 + Math.ceil(parties / PARTIES_PER_SLOT);
+    const { words, index } = allocateSlots(Tag.barrier, slots);
+    this.#words = words;
+    this.#index = index;
+  }
+
+  /** How many must wait. */
+  get parties(): number {
+    return this.#parties;
+  }
+
+  /** How many wait at this moment. */
+  get nWaiting(): number {
+    return this.#phase === Phase.filling ? this.#inside() : 0;
+  }
+
+  get broken(): boolean {
+    return this.#phase === Phase.broken;
+  }
+
+  /**
+   * Waits for the others. @param timeout seconds; when it is up the barrier breaks.
+   * @returns a number from 0 to `parties - 1`, another one for each.
+   * @throws BrokenBarrierError it is or was broken, reset or aborted, or a waiter was killed.
+   */
+  wait(timeout?: number | null): number {
+    const end = this.#end(timeout);
+    this.#lock.acquire();
+    try {
+      this.#heed();
+      while (this.#busy()) {
+        if (this.#condition._wait(remaining(end), true) !== 'notified') this.#findDead();
+        if (performance.now() >= end) throw new BrokenBarrierError();
+      }
+      const { place, position } = this.#arrive();
+      try {
+        if (position === this.#parties - 1) {
+          this.#release(this.#action?.());
+          return position;
+        }
+        while (this.#phase === Phase.filling) {
+          const outcome = this.#condition._wait(remaining(end), true);
+          if (outcome === 'notified') this.#heed();
+          else this.#findDead();
+          if (outcome === 'timeout' && this.#phase === Phase.filling) this.#break();
+        }
+        if (this.#phase < 0) throw new BrokenBarrierError();
+        return position;
+      } catch (error) {
+        if (position === this.#parties - 1) this.#break();
+        throw error;
+      } finally {
+        this.#leave(place);
+      }
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  /** As `wait`, without blocking the event loop; an async action is awaited. An abort breaks the barrier. */
+  async waitAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<number> {
+    const end = this.#end(timeout);
+    checkAbortSignal(signal)?.throwIfAborted();
+    await this.#lock.acquireAsync(true, null, { signal });
+    try {
+      this.#heed();
+      while (this.#busy()) {
+        const outcome = await this.#condition._waitAsync(remaining(end), signal, true);
+        if (outcome !== 'notified') this.#findDead();
+        if (performance.now() >= end) throw new BrokenBarrierError();
+      }
+      const { place, position } = this.#arrive();
+      try {
+        if (position === this.#parties - 1) {
+          this.#release(await this.#action?.());
+          return position;
+        }
+        while (this.#phase === Phase.filling) {
+          const outcome = await this.#condition._waitAsync(remaining(end), signal, true);
+          if (outcome === 'notified') this.#heed();
+          else this.#findDead();
+          if (outcome === 'timeout' && this.#phase === Phase.filling) this.#break();
+        }
+        if (this.#phase < 0) throw new BrokenBarrierError();
+        return position;
+      } catch (error) {
+        const aborted = signal?.aborted === true && error === signal.reason;
+        if (position === this.#parties - 1) this.#break();
+        if (aborted && this.#phase === Phase.draining) return position;
+        throw error;
+      } finally {
+        this.#leave(place);
+      }
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  /** Makes it usable again; who waits gets a BrokenBarrierError. */
+  reset(): void {
+    this.#lock.with(() => {
+      this.#findDead();
+      if (this.#inside() === 0) this.#setPhase(Phase.filling);
+      else if (this.#phase !== Phase.draining) this.#setPhase(Phase.resetting);
+      this.#condition.notifyAll();
+    });
+  }
+
+  /** Breaks it: who waits and who comes gets a BrokenBarrierError, until `reset`. */
+  abort(): void {
+    this.#lock.with(() => this.#break());
+  }
+
+  #end(timeout: number | null | undefined): number {
+    const milliseconds = timeoutMs(timeout === undefined ? this.#timeout : timeout);
+    return milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+  }
+
+  get #phase(): number {
+    return Atomics.load(this.#words, this.#index);
+  }
+
+  #setPhase(phase: number): void {
+    Atomics.store(this.#words, this.#index, phase);
+  }
+
+  /** Others are still on their way out. @throws BrokenBarrierError. */
+  #busy(): boolean {
+    const phase = this.#phase;
+    if (phase === Phase.broken) throw new BrokenBarrierError();
+    return phase !== Phase.filling;
+  }
+
+  *#places(): Generator<number> {
+    for (let i = 0; i < this.#parties; i++) {
+      const slot = this.#index + SLOT_WORDS * (1 + Math.floor(i / PARTIES_PER_SLOT));
+      yield slot + (i % PARTIES_PER_SLOT) * PARTY_WORDS;
+    }
+  }
+
+  #inside(): number {
+    let count = 0;
+    for (const place of this.#places()) if (Atomics.load(this.#words, place) !== 0) count++;
+    return count;
+  }
+
+  #arrive(): { place: number; position: number } {
+    const position = this.#inside();
+    for (const place of this.#places()) {
+      if (Atomics.load(this.#words, place) !== 0) continue;
+      this.#words[place + 1] = start;
+      Atomics.store(this.#words, place, token);
+      return { place, position };
+    }
+    throw new BrokenBarrierError();
+  }
+
+  #release(_actionDone: unknown): void {
+    this.#setPhase(Phase.draining);
+    this.#condition.notifyAll();
+  }
+
+  #break(): void {
+    this.#setPhase(Phase.broken);
+    this.#condition.notifyAll();
+  }
+
+  /** The last one out leaves the barrier as it was at first. */
+  #leave(place: number): void {
+    Atomics.store(this.#words, place, 0);
+    this.#emptied();
+  }
+
+  #emptied(): void {
+    const phase = this.#phase;
+    if (this.#inside() > 0 || (phase !== Phase.draining && phase !== Phase.resetting)) return;
+    this.#setPhase(Phase.filling);
+    this.#condition.notifyAll();
+  }
+
+  /** Whoever changed the barrier last was killed in the middle of it. */
+  #heed(): void {
+    if (this.#lock.ownerDied) this.#findDead();
+  }
+
+  /** Whoever was killed inside is not waited for: while it fills the barrier breaks, while it drains that is all. */
+  #findDead(): void {
+    let found = this.#lock.ownerDied;
+    this.#lock.ownerDied = false;
+    for (const place of this.#places()) {
+      if (Atomics.load(this.#words, place) === 0 || !native.isDead(this.#words, place)) continue;
+      Atomics.store(this.#words, place, 0);
+      found = true;
+    }
+    if (!found) return;
+    if (this.#phase === Phase.filling) this.#break();
+    else this.#emptied();
+  }
+
+  toString(): string {
+    const state = this.broken ? 'broken' : `waiters=${this.nWaiting}/${this.#parties}`;
+    return `<${this.constructor.name} ${state}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+function remaining(end: number): Milliseconds {
+  return end === Infinity ? -1 : Math.max(0, end - performance.now());
+}

@@ -1,0 +1,171 @@
+/**
+ * Waiting on the event loop for words that processes share: what the Async calls of locks and their like stand on.
+ *
+ * All waits of a process on one segment share one native thread, which sleeps until a process rings the segment's
+ * bell; no thread of libuv's pool is used and any number may wait. A pending wait keeps the event loop alive.
+ * A child of a fork starts with none: what waited is the parent's.
+ */
+
+import { abortable } from './clock.js';
+import { onNewIdentity } from './fork_child.js';
+import type { Place } from './heap.js';
+import { native, type Native } from './native.js';
+
+/** As native/core/listener.h counts. */
+export const WatchFor = { lock: 0, semaphore: 1, change: 2 } as const;
+
+type NativeListener = InstanceType<Native['SegmentListener']>;
+
+class Listener {
+  readonly #native: NativeListener;
+  readonly #callbacks = new Map<number, () => void>();
+  #lastId = 0;
+
+  constructor(words: Int32Array) {
+    this.#native = new native.SegmentListener(words, (ids) => {
+      for (const id of ids) this.#fire(id);
+    });
+  }
+
+  watch(index: number, what: number, expected: number, callback: () => void): () => void {
+    const id = (this.#lastId = (this.#lastId + 1) >>> 0);
+    if (this.#callbacks.size === 0) this.#native.ref();
+    this.#callbacks.set(id, callback);
+    this.#native.watch(id, index, what, expected);
+    return () => {
+      if (this.#remove(id)) this.#native.forget(id);
+    };
+  }
+
+  #fire(id: number): void {
+    const callback = this.#callbacks.get(id);
+    if (this.#remove(id)) callback!();
+  }
+
+  #remove(id: number): boolean {
+    const removed = this.#callbacks.delete(id);
+    if (removed && this.#callbacks.size === 0) this.#native.unref();
+    return removed;
+  }
+}
+
+let listeners = new WeakMap<Int32Array, Listener>();
+let generation = 0;
+
+onNewIdentity(() => {
+  listeners = new WeakMap();
+  generation++;
+});
+
+function listenerOf(words: Int32Array): Listener {
+  let listener = listeners.get(words);
+  if (listener === undefined) listeners.set(words, (listener = new Listener(words)));
+  return listener;
+}
+
+/** Calls back once, when the word is worth another look. Answers how to stop. */
+export function watch(
+  { words, index }: Place,
+  what: number,
+  expected: number,
+  callback: () => void,
+): () => void {
+  return listenerOf(words).watch(index, what, expected, callback);
+}
+
+/** Resolves when the word is not `expected` any more, or after `milliseconds`. @throws the signal's reason. */
+export async function changed(
+  place: Place,
+  expected: number,
+  milliseconds: number,
+  signal: AbortSignal | null | undefined,
+): Promise<void> {
+  await abortable(milliseconds, signal, (done) => watch(place, WatchFor.change, expected, done));
+}
+
+interface Waiter<Outcome> {
+  outcome: Outcome | undefined;
+  done: () => void;
+}
+
+/** The tasks of this process that wait for one lock or semaphore, first come, first served. */
+export class Line<Outcome> {
+  readonly #place: Place;
+  readonly #what: number;
+  readonly #attempt: () => Outcome | undefined;
+  #waiters = new Set<Waiter<Outcome>>();
+  #stop: (() => void) | undefined;
+  #attempting = false;
+  #generation = generation;
+
+  /** @param attempt takes it for a waiter; undefined: in vain. */
+  constructor(place: Place, what: number, attempt: () => Outcome | undefined) {
+    this.#place = place;
+    this.#what = what;
+    this.#attempt = attempt;
+  }
+
+  get empty(): boolean {
+    if (this.#generation !== generation) this.#renew();
+    return this.#waiters.size === 0;
+  }
+
+  /** Waits for its turn and for what is attempted then. Undefined: the time was up. @throws the signal's reason. */
+  async wait(
+    milliseconds: number,
+    signal: AbortSignal | null | undefined,
+  ): Promise<Outcome | undefined> {
+    if (this.#generation !== generation) this.#renew();
+    const waiter: Waiter<Outcome> = { outcome: undefined, done: () => {} };
+    await abortable(milliseconds, signal, (done) => {
+      waiter.done = done;
+      this.#waiters.add(waiter);
+      this.#arm();
+      return () => {
+        this.#waiters.delete(waiter);
+        if (this.empty) this.#disarm();
+      };
+    });
+    return waiter.outcome;
+  }
+
+  /** It was released right here: who waits need not be told by another thread. */
+  poke(): void {
+    if (this.#attempting || this.empty) return;
+    this.#attempting = true;
+    queueMicrotask(() => {
+      this.#attempting = false;
+      this.#serve();
+    });
+  }
+
+  #serve(): void {
+    for (const first of this.#waiters) {
+      const outcome = this.#attempt();
+      if (outcome === undefined) break;
+      first.outcome = outcome;
+      first.done();
+    }
+    if (!this.empty) this.#arm();
+  }
+
+  #arm(): void {
+    this.#stop ??= watch(this.#place, this.#what, 0, () => {
+      this.#stop = undefined;
+      this.#serve();
+    });
+  }
+
+  #disarm(): void {
+    this.#stop?.();
+    this.#stop = undefined;
+  }
+
+  /** In the child of a fork: who waited waits in the parent. */
+  #renew(): void {
+    this.#generation = generation;
+    this.#waiters = new Set();
+    this.#stop = undefined;
+    this.#attempting = false;
+  }
+}
