@@ -19,6 +19,7 @@ import {
   type Popen,
 } from './process.js';
 
+import { Array as SharedArray, RawArray, RawValue, Value } from './sharedctypes.js';
 import {
   Barrier,
   BoundedSemaphore,
@@ -86,6 +87,10 @@ const shared = {
   Condition,
   Event,
   Barrier,
+  Value,
+  Array: SharedArray,
+  RawValue,
+  RawArray,
   /** The start methods that this platform has. Mirrors `multiprocessing.get_all_start_methods`. */
   getAllStartMethods(): StartMethod[] {
     return available();

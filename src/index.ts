@@ -37,6 +37,19 @@ export {
   type LockOptions,
 } from './synchronize.js';
 
+export {
+  Array,
+  RawArray,
+  RawSharedArray,
+  RawSharedValue,
+  RawValue,
+  Synchronized,
+  SynchronizedArray,
+  Value,
+  type SharedOptions,
+  type TypeCode,
+} from './sharedctypes.js';
+
 export const { getAllStartMethods, freezeSupport } = defaultContext;
 
 export default defaultContext;

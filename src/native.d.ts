@@ -204,6 +204,8 @@ export interface FdWatch {
  */
 export interface NativeSync {
   createSegment(): { words: Int32Array; fd: number };
+  /** Zeroed bytes that every later fork shares, in a mapping of their own. */
+  createSharedBuffer(bytes: number): ArrayBuffer;
   /** The calling thread's name in locks; from now on its normal end leaves them locked. */
   currentOwner(): [token: number, start: number];
   isDead(words: Int32Array, index: number): boolean;

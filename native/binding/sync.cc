@@ -79,31 +79,49 @@ core::Deadline DeadlineOf(const Napi::Value& milliseconds) {
   return core::Deadline::AfterMs(milliseconds.As<Napi::Number>().DoubleValue());
 }
 
+// The ArrayBuffer straight on a segment, which goes with it.
+Napi::Value MakeBuffer(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
+  auto* held = new SegmentPtr(segment);
+  napi_value buffer;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, segment->base(), bytes,
+      [](napi_env, void*, void* hint) { delete static_cast<SegmentPtr*>(hint); }, held, &buffer);
+  if (status == napi_ok) return Napi::Value(env, buffer);
+  delete held;
+  Napi::Error::New(env, "this runtime forbids external ArrayBuffers, which shared memory needs")
+      .ThrowAsJavaScriptException();
+  return Napi::Value();
+}
+
 // createSegment() → { words, fd }: an Int32Array straight on memory that every fork from now on shares.
 Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  auto created = Segment::Create();
-  if (!created.ok()) {
-    ThrowErrno(env, created.error().errnum, created.error().syscall);
+  auto segment = Segment::Create();
+  if (!segment.ok()) {
+    ThrowErrno(env, segment.error().errnum, segment.error().syscall);
     return env.Undefined();
   }
-  auto* held = new SegmentPtr(std::move(created.value()));
-  napi_value buffer;
-  const napi_status status = napi_create_external_arraybuffer(
-      env, (*held)->base(), core::kSegmentBytes,
-      [](napi_env, void*, void* hint) { delete static_cast<SegmentPtr*>(hint); }, held, &buffer);
-  if (status != napi_ok) {
-    delete held;
-    Napi::Error::New(env, "this runtime forbids external ArrayBuffers, which shared memory needs")
-        .ThrowAsJavaScriptException();
-    return env.Undefined();
-  }
-  Register(*held);
+  const Napi::Value buffer = MakeBuffer(env, segment.value(), core::kSegmentBytes);
+  if (buffer.IsEmpty()) return env.Undefined();
+  Register(segment.value());
   Napi::Object result = Napi::Object::New(env);
   result["words"] = Napi::Int32Array::New(env, core::kSegmentBytes / sizeof(Word),
-                                          Napi::ArrayBuffer(env, buffer), 0);
-  result["fd"] = Napi::Number::New(env, (*held)->fd());
+                                          buffer.As<Napi::ArrayBuffer>(), 0);
+  result["fd"] = Napi::Number::New(env, segment.value()->fd());
   return result;
+}
+
+// createSharedBuffer(bytes) → an ArrayBuffer of zeroed bytes, in a mapping of its own.
+Napi::Value CreateSharedBuffer(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto bytes = static_cast<size_t>(info[0].As<Napi::Number>().Int64Value());
+  auto segment = Segment::CreatePlain(bytes);
+  if (!segment.ok()) {
+    ThrowErrno(env, segment.error().errnum, segment.error().syscall);
+    return env.Undefined();
+  }
+  const Napi::Value buffer = MakeBuffer(env, segment.value(), bytes);
+  return buffer.IsEmpty() ? env.Undefined() : buffer;
 }
 
 // currentOwner() → [token, start] of the calling thread. From now on its end orphans what it holds.
@@ -243,6 +261,8 @@ void InitSync(Napi::Env env, Napi::Object exports) {
   static const int registered = std::atexit(OrphanOwnLocks);
   (void)registered;
   exports["createSegment"] = Napi::Function::New(env, CreateSegment, "createSegment");
+  exports["createSharedBuffer"] =
+      Napi::Function::New(env, CreateSharedBuffer, "createSharedBuffer");
   exports["currentOwner"] = Napi::Function::New(env, CurrentOwner, "currentOwner");
   exports["isDead"] = Napi::Function::New(env, IsDead, "isDead");
   exports["acquireLock"] = Napi::Function::New(env, AcquireLock, "acquireLock");

@@ -33,22 +33,27 @@ constexpr const char* kOpenCall = "shm_open";
 
 }  // namespace
 
-Result<std::shared_ptr<Segment>> Segment::Create() {
+Result<std::shared_ptr<Segment>> Segment::CreatePlain(size_t bytes) {
   const int fd = OpenMemoryFile();
   if (fd < 0) return LastError(kOpenCall);
-  if (RetryOnSignal([&] { return ftruncate(fd, kSegmentBytes); }) != 0) {
+  if (RetryOnSignal([&] { return ftruncate(fd, static_cast<off_t>(bytes)); }) != 0) {
     const OsError error = LastError("ftruncate");
     close(fd);
     return error;
   }
-  void* base = mmap(nullptr, kSegmentBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) {
     const OsError error = LastError("mmap");
     close(fd);
     return error;
   }
-  std::shared_ptr<Segment> segment(new Segment(base, fd));
-  SegmentHeader* header = segment->header();
+  return std::shared_ptr<Segment>(new Segment(base, bytes, fd));
+}
+
+Result<std::shared_ptr<Segment>> Segment::Create() {
+  auto segment = CreatePlain(kSegmentBytes);
+  if (!segment.ok()) return segment;
+  SegmentHeader* header = segment.value()->header();
   header->magic = kSegmentMagic;
   header->version = kSegmentVersion;
   header->size = kSegmentBytes / sizeof(Word);
@@ -57,7 +62,7 @@ Result<std::shared_ptr<Segment>> Segment::Create() {
 }
 
 Segment::~Segment() {
-  munmap(base_, kSegmentBytes);
+  munmap(base_, bytes_);
   close(fd_);
 }
 

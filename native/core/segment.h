@@ -57,7 +57,10 @@ constexpr uint32_t kLockTag = 1;
 // Owns the mapping and the descriptor.
 class Segment {
  public:
+  // With a header, for slots.
   static Result<std::shared_ptr<Segment>> Create();
+  // Zeroed bytes and nothing else.
+  static Result<std::shared_ptr<Segment>> CreatePlain(size_t bytes);
 
   ~Segment();
   Segment(const Segment&) = delete;
@@ -69,8 +72,9 @@ class Segment {
   int fd() const { return fd_; }
 
  private:
-  Segment(void* base, int fd) : base_(base), fd_(fd) {}
+  Segment(void* base, size_t bytes, int fd) : base_(base), bytes_(bytes), fd_(fd) {}
   void* base_;
+  size_t bytes_;
   int fd_;
 };
 

@@ -1,0 +1,562 @@
+/**
+ * Numbers and arrays of numbers in memory that processes share: the counterpart of CPython's `sharedctypes.py`.
+ *
+ * The memory belongs to every process forked after the object was made; nobody copies it. An access to `.value`
+ * or to one element is a single untorn read or write that takes no lock, whatever its lock is doing, so
+ * `v.value += 1` in two processes can lose an increment: hold `getLock()` around it, or use `add`, which is one
+ * atomic step. A process that is killed inside such an access leaves the old value or the new one; one that is
+ * killed while it holds the lock is what `Lock` says.
+ */
+
+import { inspect } from 'node:util';
+import { wrongType } from './arguments.js';
+import { ValueError } from './errors.js';
+import { allocateData, MOST_DATA_BYTES } from './heap.js';
+import { native } from './native.js';
+import { Lock, RLock } from './synchronize.js';
+
+// -------------------------------------------------------------------------------------------------
+// Type codes
+
+/** The codes of Python's `array` module but 'u', and 'c' (a byte), '?' (a boolean). */
+export type TypeCode =
+  'b' | 'B' | 'h' | 'H' | 'i' | 'I' | 'l' | 'L' | 'q' | 'Q' | 'f' | 'd' | 'c' | '?';
+
+/** Codes whose elements have 64 bits and are read as BigInt. On Windows 'l' and 'L' have 32, and are numbers. */
+export type BigCode = 'l' | 'L' | 'q' | 'Q';
+
+/** What an element of this code is read as. */
+export type ElementOf<Code extends TypeCode> = Code extends BigCode
+  ? bigint
+  : Code extends 'c'
+    ? Buffer
+    : Code extends '?'
+      ? boolean
+      : number;
+
+/** What may be written into it. */
+export type WritableAs<Code extends TypeCode> = Code extends 'c'
+  ? Uint8Array | number
+  : Code extends '?'
+    ? unknown
+    : number | bigint | boolean;
+
+type Numbers =
+  | Int8Array
+  | Uint8Array
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | Float32Array
+  | Float64Array;
+type BigInts = BigInt64Array | BigUint64Array;
+/** What `getObj()` answers. */
+export type Elements = Numbers | BigInts;
+
+type ElementsClass = new (buffer: ArrayBuffer, byteOffset: number, length: number) => Elements;
+
+interface Type {
+  /** As ctypes calls it. */
+  name: string;
+  /** What its elements are: only numbers are added to, and only integers by Atomics. */
+  kind: 'integer' | 'real' | 'other';
+  Elements: ElementsClass & { BYTES_PER_ELEMENT: number };
+  /** An element as JavaScript sees it. */
+  read(elements: Elements, index: number): unknown;
+  /** Checked, as the typed array takes it. @throws TypeError. */
+  convert(value: unknown): number | bigint;
+}
+
+function integer(value: unknown): number | bigint {
+  if (typeof value === 'boolean') return Number(value);
+  if (typeof value === 'bigint' || Number.isInteger(value)) return value as number | bigint;
+  throw wrongType('the value', 'an integer', value);
+}
+
+/** As a C conversion does it: what is too large wraps. */
+function smallInteger(value: unknown): number {
+  if (typeof value === 'number' && (value | 0) === value) return value;
+  const given = integer(value);
+  return Number(BigInt.asIntN(32, BigInt(given)));
+}
+
+function bigInteger(value: unknown): bigint {
+  const given = integer(value);
+  if (typeof given === 'number' && !Number.isSafeInteger(given)) {
+    throw new TypeError(`${given} is not a safe integer: give a BigInt`);
+  }
+  return BigInt(given);
+}
+
+function real(value: unknown): number {
+  if (typeof value === 'number') return value;
+  if (typeof value === 'bigint' || typeof value === 'boolean') return Number(value);
+  throw wrongType('the value', 'a number', value);
+}
+
+function character(value: unknown): number {
+  if (value instanceof Uint8Array && value.length === 1) return value[0]!;
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) < 256) {
+    return value as number;
+  }
+  throw new TypeError('one character bytes, bytearray or integer expected');
+}
+
+// Atomics, so that a loop that waits for a change is not compiled to one that looks once.
+function load(elements: Elements, index: number): number | bigint {
+  return Atomics.load(elements as Int32Array, index);
+}
+function plain(elements: Elements, index: number): number | bigint | undefined {
+  return elements[index];
+}
+
+const INTEGERS = { kind: 'integer', read: load, convert: smallInteger } as const;
+const BIG_INTEGERS = { kind: 'integer', read: load, convert: bigInteger } as const;
+const REALS = { kind: 'real', read: plain, convert: real } as const;
+const longIsShort = process.platform === 'win32';
+
+const TYPES: Record<TypeCode, Type> = {
+  b: { name: 'c_byte', Elements: Int8Array, ...INTEGERS },
+  B: { name: 'c_ubyte', Elements: Uint8Array, ...INTEGERS },
+  h: { name: 'c_short', Elements: Int16Array, ...INTEGERS },
+  H: { name: 'c_ushort', Elements: Uint16Array, ...INTEGERS },
+  i: { name: 'c_int', Elements: Int32Array, ...INTEGERS },
+  I: { name: 'c_uint', Elements: Uint32Array, ...INTEGERS },
+  l: longIsShort
+    ? { name: 'c_long', Elements: Int32Array, ...INTEGERS }
+    : { name: 'c_long', Elements: BigInt64Array, ...BIG_INTEGERS },
+  L: longIsShort
+    ? { name: 'c_ulong', Elements: Uint32Array, ...INTEGERS }
+    : { name: 'c_ulong', Elements: BigUint64Array, ...BIG_INTEGERS },
+  q: { name: 'c_longlong', Elements: BigInt64Array, ...BIG_INTEGERS },
+  Q: { name: 'c_ulonglong', Elements: BigUint64Array, ...BIG_INTEGERS },
+  f: { name: 'c_float', Elements: Float32Array, ...REALS },
+  d: { name: 'c_double', Elements: Float64Array, ...REALS },
+  c: {
+    name: 'c_char',
+    kind: 'other',
+    Elements: Uint8Array,
+    read: (elements, index) => Buffer.of(Number(load(elements, index))),
+    convert: character,
+  },
+  '?': {
+    name: 'c_bool',
+    kind: 'other',
+    Elements: Uint8Array,
+    read: (elements, index) => load(elements, index) !== 0,
+    convert: (value) => (value ? 1 : 0),
+  },
+};
+
+function typeOf(code: unknown): Type {
+  if (typeof code === 'string' && Object.hasOwn(TYPES, code)) return TYPES[code as TypeCode];
+  const codes = Object.keys(TYPES).join(' ');
+  throw wrongType('the type code', `one of ${codes}`, code);
+}
+
+function allocate(type: Type, length: number): Elements {
+  const bytes = length * type.Elements.BYTES_PER_ELEMENT;
+  if (bytes > MOST_DATA_BYTES) {
+    return new type.Elements(native.createSharedBuffer(bytes), 0, length);
+  }
+  const { buffer, byteOffset } = allocateData(bytes);
+  return new type.Elements(buffer, byteOffset, length);
+}
+
+// -------------------------------------------------------------------------------------------------
+// Locks
+
+export interface SharedOptions {
+  /** A Lock or RLock to share, false for an object without one; by default a new RLock. */
+  lock?: Lock | RLock | boolean | null | undefined;
+}
+
+function lockOf({ lock = true }: SharedOptions): Lock | RLock | undefined {
+  if (lock === false) return undefined;
+  if (lock === true || lock === null) return new RLock();
+  if (lock instanceof Lock || lock instanceof RLock) return lock;
+  throw wrongType("'lock'", 'a Lock, an RLock or a boolean', lock);
+}
+
+const hidden = (value: unknown): PropertyDescriptor => ({ value, enumerable: false });
+
+// -------------------------------------------------------------------------------------------------
+// Value
+
+/** One shared number without a lock: what `RawValue` answers. */
+export class RawSharedValue<Code extends TypeCode = TypeCode> {
+  /** @internal */ declare readonly _type: Type;
+  /** @internal */ declare readonly _elements: Elements;
+
+  /** @internal */
+  constructor(code: Code, value: unknown) {
+    const type = typeOf(code);
+    const initial = value === undefined ? undefined : type.convert(value);
+    const elements = allocate(type, 1);
+    if (initial !== undefined) elements[0] = initial;
+    Object.defineProperties(this, { _type: hidden(type), _elements: hidden(elements) });
+  }
+
+  /** Read and written in one untorn access, without the lock. @throws TypeError it is not of the type. */
+  get value(): ElementOf<Code> {
+    return this._type.read(this._elements, 0) as ElementOf<Code>;
+  }
+
+  set value(value: WritableAs<Code>) {
+    const converted = this._type.convert(value);
+    if (this._type.kind === 'real') this._elements[0] = converted;
+    else Atomics.store(this._elements as Int32Array, 0, converted as number);
+  }
+
+  /**
+   * Adds in one atomic step, without the lock; integers wrap. Beyond Python.
+   *
+   * @returns the value before, as `Atomics.add`. @throws TypeError for 'c', '?' and what is not of the type.
+   */
+  add(amount: WritableAs<Code>): ElementOf<Code> {
+    const { _type: type, _elements: shared } = this;
+    const converted = type.convert(amount) as number;
+    if (type.kind === 'integer') {
+      return Atomics.add(shared as Int32Array, 0, converted) as unknown as ElementOf<Code>;
+    }
+    if (type.kind === 'other') throw new TypeError(`${type.name} cannot be added to`);
+    const elements = shared as Float64Array;
+    for (;;) {
+      const old = elements[0]!;
+      if (this.#exchangeReal(elements, old, old + converted)) return old as ElementOf<Code>;
+    }
+  }
+
+  /**
+   * Writes `replacement` if the value is `expected`, in one atomic step, without the lock. Beyond Python.
+   *
+   * @returns the value before: `expected` if it was replaced. @throws TypeError what is not of the type.
+   */
+  compareExchange(expected: WritableAs<Code>, replacement: WritableAs<Code>): ElementOf<Code> {
+    const { _type: type, _elements: shared } = this;
+    const from = type.convert(expected);
+    const to = type.convert(replacement);
+    if (type.kind !== 'real') {
+      const old = Atomics.compareExchange(shared as Int32Array, 0, from as number, to as number);
+      const alone = Reflect.construct(type.Elements, [[old]]) as Elements;
+      return type.read(alone, 0) as ElementOf<Code>;
+    }
+    const elements = shared as Float64Array;
+    for (;;) {
+      const old = elements[0]!;
+      if (!Object.is(old, from) && old !== from) return old as ElementOf<Code>;
+      if (this.#exchangeReal(elements, old, to as number)) return old as ElementOf<Code>;
+    }
+  }
+
+  /** By the bits. False: it has changed meanwhile. */
+  #exchangeReal(elements: Float32Array | Float64Array, from: number, to: number): boolean {
+    const Bits = elements instanceof Float32Array ? Int32Array : BigInt64Array;
+    const [before] = new Bits(
+      Reflect.construct(elements.constructor, [[from]]).buffer as ArrayBuffer,
+    );
+    const [after] = new Bits(Reflect.construct(elements.constructor, [[to]]).buffer as ArrayBuffer);
+    const shared = new Bits(elements.buffer as ArrayBuffer, elements.byteOffset, 1) as Int32Array;
+    return Atomics.compareExchange(shared, 0, before as number, after as number) === before;
+  }
+
+  toString(): string {
+    return `${this._type.name}(${inspect(this.value)})`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+/** One shared number with a lock: what `Value` answers. Mirrors `multiprocessing.sharedctypes.Synchronized`. */
+export class Synchronized<Code extends TypeCode = TypeCode> extends RawSharedValue<Code> {
+  /** @internal */ declare readonly _lock: Lock | RLock;
+
+  /** @internal */
+  constructor(code: Code, value: unknown, lock: Lock | RLock) {
+    super(code, value);
+    Object.defineProperty(this, '_lock', hidden(lock));
+  }
+
+  /** The lock to hold for more than one access. */
+  getLock(): Lock | RLock {
+    return this._lock;
+  }
+
+  /** A typed array of length 1 on the shared memory itself. */
+  getObj(): Elements {
+    return this._elements;
+  }
+
+  acquire(block?: boolean, timeout?: number | null): boolean {
+    return this._lock.acquire(block, timeout);
+  }
+
+  release(): void {
+    this._lock.release();
+  }
+
+  override toString(): string {
+    return `<${this.constructor.name} wrapper for ${super.toString()}>`;
+  }
+}
+
+/**
+ * A shared number with a lock. Mirrors `multiprocessing.Value`.
+ *
+ * @param code see TypeCode. @param value at first; without one 0.
+ * @throws TypeError no such code, a value that is not of the type, a `lock` that is none.
+ */
+export function Value<Code extends TypeCode>(
+  code: Code,
+  value: WritableAs<Code> | undefined,
+  options: { lock: false },
+): RawSharedValue<Code>;
+export function Value<Code extends TypeCode>(
+  code: Code,
+  value?: WritableAs<Code>,
+  options?: SharedOptions,
+): Synchronized<Code>;
+export function Value(code: TypeCode, value?: unknown, options?: SharedOptions): RawSharedValue {
+  // `Value('i', { lock: false })`, as Python's keyword may follow the code at once.
+  if (options === undefined && isOptions(value)) return Value(code, undefined, value);
+  const lock = lockOf(options ?? {});
+  return lock === undefined ? new RawSharedValue(code, value) : new Synchronized(code, value, lock);
+}
+
+function isOptions(value: unknown): value is SharedOptions {
+  return typeof value === 'object' && value !== null && 'lock' in value;
+}
+
+/** A shared number without a lock. Mirrors `multiprocessing.RawValue`. */
+export function RawValue<Code extends TypeCode>(
+  code: Code,
+  value?: WritableAs<Code>,
+): RawSharedValue<Code> {
+  return new RawSharedValue(code, value);
+}
+
+// -------------------------------------------------------------------------------------------------
+// Array
+
+/** '7', as a property's name: the index, or -1. */
+function indexOf(key: string): number {
+  const first = key.charCodeAt(0);
+  if (first < 48 || first > 57) return -1;
+  const index = Number(key);
+  return Number.isInteger(index) && String(index) === key ? index : -1;
+}
+
+const ELEMENT_ACCESS: ProxyHandler<RawSharedArray> = {
+  get(array, key) {
+    if (typeof key === 'string') {
+      const index = indexOf(key);
+      if (index >= 0) return array._read(index);
+    }
+    return Reflect.get(array, key, array) as unknown;
+  },
+  set(array, key, value) {
+    if (typeof key === 'string') {
+      const index = indexOf(key);
+      if (index >= 0 || /^-\d+$/.test(key)) {
+        array._write(index, value);
+        return true;
+      }
+    }
+    return Reflect.set(array, key, value, array);
+  },
+  has(array, key) {
+    const index = typeof key === 'string' ? indexOf(key) : -1;
+    return index >= 0 ? index < array.length : Reflect.has(array, key);
+  },
+};
+
+/** A shared array without a lock: what `RawArray` answers. Its elements are `array[0]` to `array[length - 1]`. */
+export class RawSharedArray<Code extends TypeCode = TypeCode> {
+  /** @internal */ declare readonly _type: Type;
+  /** @internal */ declare readonly _elements: Elements;
+
+  [index: number]: ElementOf<Code>;
+
+  /** @internal */
+  constructor(code: Code, sizeOrInitializer: unknown) {
+    const type = typeOf(code);
+    const initial = initialElements(type, sizeOrInitializer);
+    const length = typeof initial === 'number' ? initial : initial.length;
+    const elements = allocate(type, length);
+    if (typeof initial !== 'number') (elements as Numbers).set(initial as number[]);
+    Object.defineProperties(this, { _type: hidden(type), _elements: hidden(elements) });
+    // oxlint-disable-next-line no-constructor-return
+    return new Proxy(this, ELEMENT_ACCESS as ProxyHandler<this>);
+  }
+
+  /** The number of elements. */
+  get length(): number {
+    return this._elements.length;
+  }
+
+  /** @internal */
+  _read(index: number): ElementOf<Code> | undefined {
+    if (index >= this._elements.length) return undefined;
+    return this._type.read(this._elements, index) as ElementOf<Code>;
+  }
+
+  /** @internal */
+  _write(index: number, value: unknown): void {
+    const elements = this._elements;
+    const converted = this._type.convert(value);
+    if (index < 0 || index >= elements.length) throw new RangeError('invalid index');
+    if (this._type.kind === 'real') elements[index] = converted;
+    else Atomics.store(elements as Int32Array, index, converted as number);
+  }
+
+  /** As an array's: a negative index counts from the end. */
+  at(index: number): ElementOf<Code> | undefined {
+    const whole = Math.trunc(index) || 0;
+    return whole < 0
+      ? whole + this.length < 0
+        ? undefined
+        : this._read(whole + this.length)
+      : this._read(whole);
+  }
+
+  /** A plain array of these elements, copied; of 'c' the bytes. */
+  slice(start?: number, end?: number): Code extends 'c' ? Buffer : ElementOf<Code>[] {
+    const part = this._elements.slice(start, end);
+    if (this._type === TYPES.c) return Buffer.from(part.buffer) as never;
+    return Array.from(part as ArrayLike<number>, (_, i) => this._type.read(part, i)) as never;
+  }
+
+  *[Symbol.iterator](): IterableIterator<ElementOf<Code>> {
+    for (let i = 0; i < this.length; i++) yield this._read(i)!;
+  }
+
+  /** Of 'c': all bytes, copied. */
+  get raw(): Code extends 'c' ? Buffer : undefined {
+    return (
+      this._type === TYPES.c ? Buffer.from(this._elements as Uint8Array) : undefined
+    ) as never;
+  }
+
+  set raw(bytes: Uint8Array) {
+    this.#bytes('raw', bytes).set(bytes);
+  }
+
+  /** Of 'c': the bytes up to the first NUL, copied. Writing fewer than there is room for adds a NUL. */
+  get value(): Code extends 'c' ? Buffer : undefined {
+    const raw = this.raw as Buffer | undefined;
+    const end = raw?.indexOf(0) ?? -1;
+    return (end < 0 ? raw : raw!.subarray(0, end)) as never;
+  }
+
+  set value(bytes: Uint8Array) {
+    const elements = this.#bytes('value', bytes);
+    elements.set(bytes);
+    if (bytes.length < elements.length) elements[bytes.length] = 0;
+  }
+
+  #bytes(name: string, bytes: unknown): Uint8Array {
+    if (this._type !== TYPES.c) throw new TypeError(`only an array of 'c' has '${name}'`);
+    if (!(bytes instanceof Uint8Array)) throw wrongType(`'${name}'`, 'a Uint8Array', bytes);
+    if (bytes.length > this.length) throw new ValueError('byte string too long');
+    return this._elements as Uint8Array;
+  }
+
+  toJSON(): unknown[] {
+    return [...this];
+  }
+
+  toString(): string {
+    return `<${this._type.name}_Array_${this.length}>`;
+  }
+
+  [inspect.custom](_depth: number, options: object): string {
+    return `${this.toString()} ${inspect([...this], options)}`;
+  }
+}
+
+function initialElements(type: Type, given: unknown): number | (number | bigint)[] | Uint8Array {
+  if (typeof given === 'number') {
+    if (!Number.isInteger(given)) throw wrongType('the size', 'an integer', given);
+    if (given < 0) throw new ValueError(`Array length must be >= 0, not ${given}`);
+    return given;
+  }
+  if (type === TYPES.c && given instanceof Uint8Array) return given;
+  if (typeof (given as Iterable<unknown> | null | undefined)?.[Symbol.iterator] !== 'function') {
+    throw wrongType('the second argument', 'a size or an iterable', given);
+  }
+  return Array.from(given as Iterable<unknown>, (value) => type.convert(value));
+}
+
+/** A shared array with a lock: what `Array` answers. Mirrors `multiprocessing.sharedctypes.SynchronizedArray`. */
+export class SynchronizedArray<Code extends TypeCode = TypeCode> extends RawSharedArray<Code> {
+  /** @internal */ declare readonly _lock: Lock | RLock;
+
+  /** @internal */
+  constructor(code: Code, sizeOrInitializer: unknown, lock: Lock | RLock) {
+    super(code, sizeOrInitializer);
+    Object.defineProperty(this, '_lock', hidden(lock));
+  }
+
+  /** The lock to hold for more than one access. */
+  getLock(): Lock | RLock {
+    return this._lock;
+  }
+
+  /** The typed array on the shared memory itself: the fastest access. */
+  getObj(): Elements {
+    return this._elements;
+  }
+
+  acquire(block?: boolean, timeout?: number | null): boolean {
+    return this._lock.acquire(block, timeout);
+  }
+
+  release(): void {
+    this._lock.release();
+  }
+
+  override toString(): string {
+    return `<${this.constructor.name} wrapper for ${super.toString()}>`;
+  }
+}
+
+/**
+ * A shared array with a lock. Mirrors `multiprocessing.Array`.
+ *
+ * @param code see TypeCode. @param sizeOrInitializer how many elements, zeroed, or the elements.
+ * @throws TypeError no such code, an element that is not of the type, a `lock` that is none. ValueError a
+ *   negative size.
+ */
+function SharedArray<Code extends TypeCode>(
+  code: Code,
+  sizeOrInitializer: number | Iterable<WritableAs<Code>>,
+  options: { lock: false },
+): RawSharedArray<Code>;
+function SharedArray<Code extends TypeCode>(
+  code: Code,
+  sizeOrInitializer: number | Iterable<WritableAs<Code>>,
+  options?: SharedOptions,
+): SynchronizedArray<Code>;
+function SharedArray<Code extends TypeCode>(
+  code: Code,
+  sizeOrInitializer: number | Iterable<WritableAs<Code>>,
+  options: SharedOptions = {},
+): RawSharedArray<Code> {
+  const lock = lockOf(options);
+  return lock === undefined
+    ? new RawSharedArray(code, sizeOrInitializer)
+    : new SynchronizedArray(code, sizeOrInitializer, lock);
+}
+
+export { SharedArray as Array };
+
+/** A shared array without a lock. Mirrors `multiprocessing.RawArray`. */
+export function RawArray<Code extends TypeCode>(
+  code: Code,
+  sizeOrInitializer: number | Iterable<WritableAs<Code>>,
+): RawSharedArray<Code> {
+  return new RawSharedArray(code, sizeOrInitializer);
+}
