@@ -104,12 +104,20 @@ const COMPARISONS: Record<string, Comparison> = {
   },
   '15': { stderr: [/^Process raises:$/m, /\bRuntimeError: There was an error!$/m] },
   '17': { child: /^(In .*)$/ },
+  '20': {
+    child: /^(wait_for_event\w*):/,
+    before: [
+      [/^wait_for_event_timeout: e/, /^main: event is set/],
+      [/^main: waiting/, /^wait_for_event: e/],
+    ],
+  },
   '21': {},
   '22': { child: /^(child)/ },
   '28': {
     child: /^(子进程id:\d+|我是子进程)/,
     before: [[/^主进程/, /^(子|我)/]],
   },
+  '29': {},
   '30': {
     driver: 'examples/chat_clients.mjs',
     child: /^server: (Process-\d)/,
@@ -134,6 +142,7 @@ const COMPARISONS: Record<string, Comparison> = {
   '33': { child: /^Pid: (\d+)/ },
   '34': {},
   '35': {},
+  '36': { child: /^Pid: (\d+)/ },
 };
 
 /** Where a number is a pid: after a word that says so, or alone on a line. */
