@@ -707,25 +707,20 @@ export class Condition extends Acquirable {
    * @throws AssertionError the lock is not held.
    */
   wait(timeout?: number | null): boolean {
-    return this._wait(timeoutMs(timeout)) === 'notified';
+    return this.#wait(timeoutMs(timeout));
   }
 
-  /** @internal As `wait`; answers 'looked' after a slice when `briefly`, and forgets that it waited. */
-  _wait(milliseconds: Milliseconds, briefly = false): 'notified' | 'timeout' | 'looked' {
+  #wait(milliseconds: Milliseconds): boolean {
     const waiter = this.#enlist();
     const saved = this.#lock._releaseSave();
     const words = this.#words;
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
-    let slices = 0;
     while (Atomics.load(words, waiter) === Waiting.waiting) {
       const left = end - performance.now();
-      if (left <= 0 || (briefly && slices > 0)) break;
+      if (left <= 0) break;
       const began = performance.now();
       native.park(words, waiter, Waiting.waiting, left === Infinity ? -1 : left);
-      if (performance.now() - began > LONG_SLEEP_MS) {
-        slices++;
-        this._passOn();
-      }
+      if (performance.now() - began > LONG_SLEEP_MS) this.#passOn();
     }
     let notified = false;
     try {
@@ -733,8 +728,7 @@ export class Condition extends Acquirable {
     } finally {
       notified = this.#delist(waiter);
     }
-    if (notified) return 'notified';
-    return performance.now() >= end ? 'timeout' : 'looked';
+    return notified;
   }
 
   /**
@@ -745,15 +739,6 @@ export class Condition extends Acquirable {
   async waitAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<boolean> {
     const milliseconds = timeoutMs(timeout);
     checkAbortSignal(signal)?.throwIfAborted();
-    return (await this._waitAsync(milliseconds, signal)) === 'notified';
-  }
-
-  /** @internal */
-  async _waitAsync(
-    milliseconds: Milliseconds,
-    signal: AbortSignal | null | undefined,
-    briefly = false,
-  ): Promise<'notified' | 'timeout' | 'looked'> {
     const waiter = this.#enlist();
     const saved = this.#lock._releaseSave();
     const place = { words: this.#words, index: waiter };
@@ -766,8 +751,7 @@ export class Condition extends Acquirable {
         if (left <= 0) break;
         await changed(place, Waiting.waiting, Math.min(left, SLICE_MS), signal);
         if (Atomics.load(place.words, waiter) !== Waiting.waiting) break;
-        this._passOn();
-        if (briefly) break;
+        this.#passOn();
       }
       aborted = false;
     } finally {
@@ -778,8 +762,7 @@ export class Condition extends Acquirable {
         if (aborted && notified) this.notify();
       }
     }
-    if (notified) return 'notified';
-    return performance.now() >= end ? 'timeout' : 'looked';
+    return notified;
   }
 
   /** Waits until `predicate()` is true; answers its last value. Mirrors `Condition.wait_for`. */
@@ -846,7 +829,7 @@ export class Condition extends Acquirable {
   }
 
   /** Frees the places of waiters that died, and passes on the notifications that they got. */
-  _passOn(): void {
+  #passOn(): void {
     const words = this.#words;
     for (const waiter of this.#waiters()) {
       const state = Atomics.load(words, waiter);
@@ -1014,25 +997,31 @@ class BarrierLock extends Lock {
   override _warn(): void {}
 }
 
-const Phase = { filling: 0, draining: 1, resetting: -1, broken: -2 } as const;
-
-// A barrier's slots: word 0 of the first is the phase; each further one has two words (token and start of its
-// process) for each of seven parties that are inside.
+// A barrier's slots. Word 0 of the first: the generation, which is what everybody waits to see change, and
+// whether it is broken. Word 1: for each of the last 32 generations, whether it ended in vain. Each further slot
+// has two words (token and start of its process) for each of seven parties that are inside.
+const GENERATION = 2;
+const BROKEN = 1;
+const IN_VAIN = 1;
+const GENERATIONS_KNOWN = 32;
 const PARTY_WORDS = 2;
 const PARTIES_PER_SLOT = 7;
 const SLOT_WORDS = 16;
 
+type Outcome = 'open' | 'released' | 'broken';
+
 /**
  * A rendezvous of a fixed number of processes or tasks, again and again. Mirrors `multiprocessing.Barrier`.
  *
- * A process that is killed while it waits breaks the barrier for the others within a second.
+ * Whoever arrives writes its name under the lock; the last one takes all names out and counts the generation up.
+ * A process that is killed while it waits breaks the barrier for the others within a second: they look for its
+ * name. One that is killed under the lock leaves that to whoever takes the lock over.
  */
 export class Barrier {
   readonly #parties: number;
-  readonly #action: (() => void) | null;
+  readonly #action: (() => unknown) | null;
   readonly #timeout: number | null | undefined;
   readonly #lock = new BarrierLock();
-  readonly #condition = new Condition(this.#lock);
   readonly #words: Int32Array;
   readonly #index: number;
 
@@ -1042,7 +1031,7 @@ export class Barrier {
    * @param timeout seconds, for waits that name none.
    * @throws ValueError fewer than one party.
    */
-  constructor(parties: number, action?: (() => void) | null, timeout?: number | null) {
+  constructor(parties: number, action?: (() => unknown) | null, timeout?: number | null) {
     this.#parties = checkInt(parties, 'parties');
     if (parties < 1) throw new ValueError('parties must be > 0');
     if (action !== undefined && action !== null && typeof action !== 'function') {
@@ -1064,104 +1053,103 @@ export class Barrier {
 
   /** How many wait at this moment. */
   get nWaiting(): number {
-    return this.#phase === Phase.filling ? this.#inside() : 0;
+    return this.broken ? 0 : this.#inside();
   }
 
   get broken(): boolean {
-    return this.#phase === Phase.broken;
+    return (this.#state() & BROKEN) !== 0;
   }
 
   /**
-   * Waits for the others. @param timeout seconds; when it is up the barrier breaks.
+   * Waits for the others.
+   *
+   * @param timeout seconds; when it is up the barrier breaks.
    * @returns a number from 0 to `parties - 1`, another one for each.
    * @throws BrokenBarrierError it is or was broken, reset or aborted, or a waiter was killed.
    */
   wait(timeout?: number | null): number {
     const end = this.#end(timeout);
     this.#lock.acquire();
+    let state: number;
+    let place: Arrival;
     try {
-      this.#heed();
-      while (this.#busy()) {
-        if (this.#condition._wait(remaining(end), true) !== 'notified') this.#findDead();
-        if (performance.now() >= end) throw new BrokenBarrierError();
-      }
-      const { place, position } = this.#arrive();
-      try {
-        if (position === this.#parties - 1) {
-          this.#release(this.#action?.());
-          return position;
-        }
-        while (this.#phase === Phase.filling) {
-          const outcome = this.#condition._wait(remaining(end), true);
-          if (outcome === 'notified') this.#heed();
-          else this.#findDead();
-          if (outcome === 'timeout' && this.#phase === Phase.filling) this.#break();
-        }
-        if (this.#phase < 0) throw new BrokenBarrierError();
-        return position;
-      } catch (error) {
-        if (position === this.#parties - 1) this.#break();
-        throw error;
-      } finally {
-        this.#leave(place);
+      place = this.#arrive();
+      state = this.#state();
+      if (place.position === this.#parties - 1) {
+        this.#actAndRelease();
+        return place.position;
       }
     } finally {
       this.#lock.release();
     }
+    for (;;) {
+      const left = end - performance.now();
+      if (left > 0 && this.#outcome(state) === 'open') {
+        native.park(this.#words, this.#index, state, left === Infinity ? -1 : left);
+      }
+      if (this.#outcome(state) !== 'open') return this.#finish(state, place);
+      // It slept for a slice, or the time is up.
+      this.#lock.acquire();
+      try {
+        this.#look(state, end);
+      } finally {
+        this.#lock.release();
+      }
+    }
   }
 
-  /** As `wait`, without blocking the event loop; an async action is awaited. An abort breaks the barrier. */
+  /** As `wait`, without blocking the event loop; an async action is awaited. An abort takes the arrival back. */
   async waitAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<number> {
     const end = this.#end(timeout);
     checkAbortSignal(signal)?.throwIfAborted();
     await this.#lock.acquireAsync(true, null, { signal });
+    let state: number;
+    let place: Arrival;
     try {
-      this.#heed();
-      while (this.#busy()) {
-        const outcome = await this.#condition._waitAsync(remaining(end), signal, true);
-        if (outcome !== 'notified') this.#findDead();
-        if (performance.now() >= end) throw new BrokenBarrierError();
-      }
-      const { place, position } = this.#arrive();
-      try {
-        if (position === this.#parties - 1) {
-          this.#release(await this.#action?.());
-          return position;
-        }
-        while (this.#phase === Phase.filling) {
-          const outcome = await this.#condition._waitAsync(remaining(end), signal, true);
-          if (outcome === 'notified') this.#heed();
-          else this.#findDead();
-          if (outcome === 'timeout' && this.#phase === Phase.filling) this.#break();
-        }
-        if (this.#phase < 0) throw new BrokenBarrierError();
-        return position;
-      } catch (error) {
-        const aborted = signal?.aborted === true && error === signal.reason;
-        if (position === this.#parties - 1) this.#break();
-        if (aborted && this.#phase === Phase.draining) return position;
-        throw error;
-      } finally {
-        this.#leave(place);
+      place = this.#arrive();
+      state = this.#state();
+      if (place.position === this.#parties - 1) {
+        await this.#actAndReleaseAsync();
+        return place.position;
       }
     } finally {
       this.#lock.release();
+    }
+    const spot = { words: this.#words, index: this.#index };
+    for (;;) {
+      const left = end - performance.now();
+      try {
+        if (left > 0) await changed(spot, state, Math.min(left, SLICE_MS), signal);
+      } catch (error) {
+        await this.#lock.acquireAsync();
+        if (this.#outcome(state) === 'open') this.#remove(place);
+        this.#lock.release();
+        throw error;
+      }
+      if (this.#outcome(state) !== 'open') return this.#finish(state, place);
+      await this.#lock.acquireAsync();
+      try {
+        this.#look(state, end);
+      } finally {
+        this.#lock.release();
+      }
     }
   }
 
   /** Makes it usable again; who waits gets a BrokenBarrierError. */
   reset(): void {
     this.#lock.with(() => {
-      this.#findDead();
-      if (this.#inside() === 0) this.#setPhase(Phase.filling);
-      else if (this.#phase !== Phase.draining) this.#setPhase(Phase.resetting);
-      this.#condition.notifyAll();
+      this.#lock.ownerDied = false;
+      this.#next(IN_VAIN);
     });
   }
 
   /** Breaks it: who waits and who comes gets a BrokenBarrierError, until `reset`. */
   abort(): void {
-    this.#lock.with(() => this.#break());
+    this.#lock.with(() => {
+      this.#lock.ownerDied = false;
+      this.#break();
+    });
   }
 
   #end(timeout: number | null | undefined): number {
@@ -1169,19 +1157,23 @@ export class Barrier {
     return milliseconds < 0 ? Infinity : performance.now() + milliseconds;
   }
 
-  get #phase(): number {
+  #state(): number {
     return Atomics.load(this.#words, this.#index);
   }
 
-  #setPhase(phase: number): void {
-    Atomics.store(this.#words, this.#index, phase);
+  /** What has become of the generation that began with `state`. */
+  #outcome(state: number): Outcome {
+    const now = this.#state();
+    if (now === state) return 'open';
+    if ((now ^ state) === BROKEN) return 'broken';
+    const ended = (state >>> 1) % GENERATIONS_KNOWN;
+    const inVain = (Atomics.load(this.#words, this.#index + 1) >>> ended) & IN_VAIN;
+    return inVain === IN_VAIN ? 'broken' : 'released';
   }
 
-  /** Others are still on their way out. @throws BrokenBarrierError. */
-  #busy(): boolean {
-    const phase = this.#phase;
-    if (phase === Phase.broken) throw new BrokenBarrierError();
-    return phase !== Phase.filling;
+  #finish(state: number, { position }: Arrival): number {
+    if (this.#outcome(state) === 'broken') throw new BrokenBarrierError();
+    return position;
   }
 
   *#places(): Generator<number> {
@@ -1193,61 +1185,82 @@ export class Barrier {
 
   #inside(): number {
     let count = 0;
-    for (const place of this.#places()) if (Atomics.load(this.#words, place) !== 0) count++;
+    for (const at of this.#places()) if (Atomics.load(this.#words, at) !== 0) count++;
     return count;
   }
 
-  #arrive(): { place: number; position: number } {
-    const position = this.#inside();
-    for (const place of this.#places()) {
-      if (Atomics.load(this.#words, place) !== 0) continue;
-      this.#words[place + 1] = start;
-      Atomics.store(this.#words, place, token);
-      return { place, position };
+  /** With the lock held. @throws BrokenBarrierError. */
+  #arrive(): Arrival {
+    if (this.#lock.ownerDied) this.#findDead();
+    if (this.broken) throw new BrokenBarrierError();
+    let free: number | undefined;
+    let position = 0;
+    for (const at of this.#places()) {
+      if (Atomics.load(this.#words, at) !== 0) position++;
+      else free ??= at;
     }
-    throw new BrokenBarrierError();
+    this.#words[free! + 1] = start;
+    Atomics.store(this.#words, free!, token);
+    return { at: free!, position };
   }
 
-  #release(_actionDone: unknown): void {
-    this.#setPhase(Phase.draining);
-    this.#condition.notifyAll();
+  #remove({ at }: Arrival): void {
+    Atomics.store(this.#words, at, 0);
+  }
+
+  #actAndRelease(): void {
+    try {
+      this.#action?.();
+    } catch (error) {
+      this.#break();
+      throw error;
+    }
+    this.#next(0);
+  }
+
+  async #actAndReleaseAsync(): Promise<void> {
+    try {
+      await this.#action?.();
+    } catch (error) {
+      this.#break();
+      throw error;
+    }
+    this.#next(0);
+  }
+
+  /** With the lock held: everybody is out, and a new generation begins. */
+  #next(inVain: number): void {
+    const words = this.#words;
+    const state = this.#state() & ~BROKEN;
+    const bit = 1 << ((state >>> 1) % GENERATIONS_KNOWN);
+    if (inVain) Atomics.or(words, this.#index + 1, bit);
+    else Atomics.and(words, this.#index + 1, ~bit);
+    for (const at of this.#places()) Atomics.store(words, at, 0);
+    Atomics.store(words, this.#index, state + GENERATION);
+    native.unpark(words, this.#index, SEM_VALUE_MAX);
   }
 
   #break(): void {
-    this.#setPhase(Phase.broken);
-    this.#condition.notifyAll();
+    for (const at of this.#places()) Atomics.store(this.#words, at, 0);
+    Atomics.or(this.#words, this.#index, BROKEN);
+    native.unpark(this.#words, this.#index, SEM_VALUE_MAX);
   }
 
-  /** The last one out leaves the barrier as it was at first. */
-  #leave(place: number): void {
-    Atomics.store(this.#words, place, 0);
-    this.#emptied();
+  /** With the lock held, after a slice: is it too late, or does it wait for somebody who was killed? */
+  #look(state: number, end: number): void {
+    if (this.#outcome(state) !== 'open') return;
+    this.#findDead();
+    if (performance.now() >= end && this.#outcome(state) === 'open') this.#break();
   }
 
-  #emptied(): void {
-    const phase = this.#phase;
-    if (this.#inside() > 0 || (phase !== Phase.draining && phase !== Phase.resetting)) return;
-    this.#setPhase(Phase.filling);
-    this.#condition.notifyAll();
-  }
-
-  /** Whoever changed the barrier last was killed in the middle of it. */
-  #heed(): void {
-    if (this.#lock.ownerDied) this.#findDead();
-  }
-
-  /** Whoever was killed inside is not waited for: while it fills the barrier breaks, while it drains that is all. */
+  /** With the lock held. Whoever was killed inside, or in the middle of a change, breaks it. */
   #findDead(): void {
     let found = this.#lock.ownerDied;
     this.#lock.ownerDied = false;
-    for (const place of this.#places()) {
-      if (Atomics.load(this.#words, place) === 0 || !native.isDead(this.#words, place)) continue;
-      Atomics.store(this.#words, place, 0);
-      found = true;
+    for (const at of this.#places()) {
+      found ||= Atomics.load(this.#words, at) !== 0 && native.isDead(this.#words, at);
     }
-    if (!found) return;
-    if (this.#phase === Phase.filling) this.#break();
-    else this.#emptied();
+    if (found) this.#break();
   }
 
   toString(): string {
@@ -1260,6 +1273,8 @@ export class Barrier {
   }
 }
 
-function remaining(end: number): Milliseconds {
-  return end === Infinity ? -1 : Math.max(0, end - performance.now());
+/** A party's place in the list, and which one it was to come. */
+interface Arrival {
+  at: number;
+  position: number;
 }
