@@ -2,7 +2,12 @@
 
 #include <algorithm>
 
-#if defined(__linux__)
+// MP_NO_FUTEX: the other way, for the tests.
+#if defined(__linux__) && !defined(MP_NO_FUTEX)
+#define MP_HAS_FUTEX
+#endif
+
+#if defined(MP_HAS_FUTEX)
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,7 +18,7 @@
 
 namespace mp::core {
 
-#if defined(__linux__)
+#if defined(MP_HAS_FUTEX)
 
 void Park(Word* word, uint32_t expected, const Deadline& deadline) {
   const timespec limit = ToTimespec(std::min(kSliceNs, deadline.RemainingNs()));
