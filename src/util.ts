@@ -1,5 +1,6 @@
 /**
- * What a process does about its children when it ends: daemons are terminated, the others joined.
+ * What a process does when it ends. About its children: daemons are terminated, the others joined. Then, when
+ * everybody else is done, what `atVeryEnd` was given.
  *
  * The counterpart of `_exit_function` in CPython's `multiprocessing/util.py`. It runs at the end of every
  * process that has started children, main or child, also after an uncaught error; where SIGINT or SIGTERM
@@ -7,7 +8,7 @@
  */
 
 import { constants } from 'node:os';
-import { compiledBeforeFork, isRehearsal } from './fork_child.js';
+import { compiledBeforeFork, isRehearsal, onLeave } from './fork_child.js';
 import { native } from './native.js';
 import { activeChildren } from './process.js';
 
@@ -37,4 +38,32 @@ export function arrangeEnd(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     if (process.listenerCount(signal) === 0) native.handleDeathBy(constants.signals[signal]);
   }
+}
+
+const endings: (() => void)[] = [];
+
+/**
+ * Registers what a process does last, whichever way it ends by itself: its children have ended, and every
+ * listener for 'exit' has run, also those that were added later. A forked child inherits it.
+ */
+export function atVeryEnd(ending: () => void): void {
+  endings.push(ending);
+  if (endings.length > 1) return;
+  onLeave(runEndings);
+  // All ways lead through `process.emit`: the natural end, process.exit() and an uncaught error.
+  const emit = process.emit as (...args: unknown[]) => boolean;
+  Object.assign(process, {
+    emit(this: unknown, event: string | symbol, ...args: unknown[]): boolean {
+      if (event !== 'exit') return Reflect.apply(emit, this, [event, ...args]);
+      try {
+        return Reflect.apply(emit, this, [event, ...args]);
+      } finally {
+        runEndings();
+      }
+    },
+  });
+}
+
+function runEndings(): void {
+  for (const ending of endings) ending();
 }
