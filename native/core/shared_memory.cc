@@ -48,20 +48,19 @@ Result<void> DemandRoom(int fd, uint64_t length) {
   return {};
 }
 
-Result<void> GiveMemory(int fd, uint64_t size) {
-  if (size > kAllocatedAtOnce) return DemandRoom(fd, size);
-  const auto allocated = Allocate(fd, 0, size);
-  if (allocated.ok()) return {};
-  // A system or a filesystem that cannot do it: as much as there is to be had.
-  const int errnum = allocated.error().errnum;
-  if (errnum == EOPNOTSUPP || errnum == ENOSYS || errnum == EINVAL) return DemandRoom(fd, size);
-  return allocated.error();
+bool IsUnsupported(const OsError& error) {
+  return error.errnum == EOPNOTSUPP || error.errnum == ENOSYS || error.errnum == EINVAL;
 }
 
-Result<void> Resize(int fd, uint64_t size) {
+// The size of a new object, and its memory.
+Result<void> Furnish(int fd, uint64_t size) {
+  if (size <= kAllocatedAtOnce) {
+    const auto allocated = Allocate(fd, 0, size);
+    if (allocated.ok() || !IsUnsupported(allocated.error())) return allocated;
+  }
   const auto truncated = Truncate(fd, size);
-  if (!truncated.ok()) return truncated.error();
-  return GiveMemory(fd, size);
+  if (!truncated.ok()) return truncated;
+  return DemandRoom(fd, size);
 }
 
 FileIdentity IdentityOf(const struct stat& status) {
@@ -162,8 +161,9 @@ Result<Mapping> Map(int fd, uint64_t length, int protection, int flags, uint64_t
 Result<SharedBlock> CreateBlock(const std::string& name, uint64_t size) {
   auto fd = OpenShared(name, O_CREAT | O_EXCL | O_RDWR, 0600);
   if (!fd.ok()) return fd.error();
-  const auto resized = Resize(fd.value().get(), size);
-  auto block = resized.ok() ? MapBlock(fd.value().get()) : Result<SharedBlock>(resized.error());
+  const auto furnished = Furnish(fd.value().get(), size);
+  auto block =
+      furnished.ok() ? MapBlock(fd.value().get()) : Result<SharedBlock>(furnished.error());
   if (!block.ok()) shm_unlink(name.c_str());
   return block;
 }
