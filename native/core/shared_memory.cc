@@ -38,14 +38,12 @@ bool ExceedsFileLimit(int fd, uint64_t length) {
 }
 
 // Only a glance: others may take the room before it is used.
-Result<void> DemandRoom(int fd, uint64_t length) {
+bool HasRoom(int fd, uint64_t length) {
   struct statvfs system;
-  if (fstatvfs(fd, &system) != 0) return {};
+  if (fstatvfs(fd, &system) != 0) return true;
   // A tmpfs without a limit says 0.
-  if (system.f_blocks == 0) return {};
-  const uint64_t available = static_cast<uint64_t>(system.f_bavail) * system.f_frsize;
-  if (length > available) return OsError{ENOSPC, "ftruncate"};
-  return {};
+  if (system.f_blocks == 0) return true;
+  return length <= static_cast<uint64_t>(system.f_bavail) * system.f_frsize;
 }
 
 bool IsUnsupported(const OsError& error) {
@@ -58,9 +56,8 @@ Result<void> Furnish(int fd, uint64_t size) {
     const auto allocated = Allocate(fd, 0, size);
     if (allocated.ok() || !IsUnsupported(allocated.error())) return allocated;
   }
-  const auto truncated = Truncate(fd, size);
-  if (!truncated.ok()) return truncated;
-  return DemandRoom(fd, size);
+  if (!HasRoom(fd, size)) return OsError{ENOSPC, "ftruncate"};
+  return Truncate(fd, size);
 }
 
 FileIdentity IdentityOf(const struct stat& status) {
@@ -109,18 +106,20 @@ Result<void> Truncate(int fd, uint64_t length) {
 
 #if defined(__linux__)
 
+// The system call itself: the C library would write into each page where it is not supported.
 Result<void> Allocate(int fd, uint64_t offset, uint64_t length) {
-  if (length == 0) return OsError{EINVAL, "posix_fallocate"};
+  const char* const call = "posix_fallocate";
+  if (length == 0) return OsError{EINVAL, call};
   if (offset > kMaxOffset || length > kMaxOffset - offset ||
       ExceedsFileLimit(fd, offset + length)) {
-    return OsError{EFBIG, "posix_fallocate"};
+    return OsError{EFBIG, call};
   }
-  // The system call itself: the C library would write into each page where it is not supported.
+  // Piece by piece a hopeless request would first take all the room there is.
+  if (length > kAllocationPiece && !HasRoom(fd, length)) return OsError{ENOSPC, call};
   for (uint64_t done = 0; done < length; done += kAllocationPiece) {
     const auto piece = static_cast<off_t>(std::min(kAllocationPiece, length - done));
     const auto at = static_cast<off_t>(offset + done);
-    if (RetryOnSignal([&] { return fallocate(fd, 0, at, piece); }) != 0)
-      return LastError("posix_fallocate");
+    if (RetryOnSignal([&] { return fallocate(fd, 0, at, piece); }) != 0) return LastError(call);
   }
   return {};
 }

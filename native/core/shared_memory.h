@@ -65,7 +65,8 @@ Result<void> UnlinkShared(const std::string& name);
 
 // EFBIG beyond the limit RLIMIT_FSIZE, where ftruncate(2) would also send the deadly SIGXFSZ.
 Result<void> Truncate(int fd, uint64_t length);
-// posix_fallocate(3): memory or disk for the whole range now. ENOSPC when there is not enough.
+// posix_fallocate(3): memory or disk for the whole range now. ENOSPC when there is not enough; if
+// others take the room meanwhile, a part of it is allocated by then.
 Result<void> Allocate(int fd, uint64_t offset, uint64_t length);
 
 // mmap(2) at an address that the system chooses. A length of 0 is everything from `offset` on.
