@@ -18,7 +18,8 @@ const PRELUDE = `
   import { Worker } from 'node:worker_threads';
   import * as posix from 'node-multiprocessing/posix';
   import { newFds, openFds } from '../support/fds.mjs';
-  const ours = (suffix) => '/mpt' + process.pid + '_' + suffix;
+  const here = process.pid;
+  const ours = (suffix) => '/mpt' + here + '_' + suffix;
   const { O_CREAT, O_EXCL, O_RDWR, O_RDONLY, PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS } = posix;
   const exitcode = (pid) => posix.waitstatusToExitcode(posix.waitpid(pid)[1]);
   const timed = (call) => {
@@ -171,9 +172,9 @@ onPosix('mmap', () => {
       assert.throws(() => posix.mmap(-1, 0), { code: 'EINVAL' });
       assert.throws(() => posix.mmap(9999, 10), { code: 'EBADF' });
       assert.throws(() => posix.mmap(-1, 2 ** 50), { code: 'ENOMEM' });
-      const [r, w] = posix.pipe();
-      assert.throws(() => posix.mmap(r, 10), { code: 'ENODEV' });
-      [fd, r, w].forEach(posix.close);
+      const pair = posix.socketpair();
+      assert.throws(() => posix.mmap(pair[0], 10), { code: 'ENODEV' });
+      [fd, ...pair].forEach(posix.close);
     `);
   });
 
