@@ -401,10 +401,7 @@ export class ShareableList extends Indexed implements Iterable<Item> {
    *   the block of that name holds no list. AssertionError text or bytes of 10 MB or more. Error EEXIST, ENOENT,
    *   ENOSPC as of SharedMemory.
    */
-  constructor(
-    sequence?: Iterable<ItemLike> | null,
-    { name = null }: ShareableListOptions = {},
-  ) {
+  constructor(sequence?: Iterable<ItemLike> | null, { name = null }: ShareableListOptions = {}) {
     super();
     if (name === null || (sequence !== undefined && sequence !== null)) {
       const items = packSequence(sequence ?? []);
@@ -536,7 +533,8 @@ export class ShareableList extends Indexed implements Iterable<Item> {
   /** As Python: `ShareableList([1, 2.5, 'text'], name='psm_12345678')`. */
   override toString(): string {
     const name = inspect(this.shm.name);
-    const items = this.#bytes.length === 0 ? 'closed' : inspect([...this], { breakLength: Infinity });
+    const items =
+      this.#bytes.length === 0 ? 'closed' : inspect([...this], { breakLength: Infinity });
     return `${this.constructor.name}(${items}, name=${name})`;
   }
 
@@ -565,7 +563,9 @@ export class ShareableList extends Indexed implements Iterable<Item> {
     let end = offset + Number.parseInt(format);
     if (end > this.#bytes.length) throw new ValueError(`item ${position} ends beyond the block`);
     while (end > offset && this.#bytes[end - 1] === 0) end--;
-    return code === TEXT ? this.#decode(offset, end) : Buffer.from(this.#bytes.subarray(offset, end));
+    return code === TEXT
+      ? this.#decode(offset, end)
+      : Buffer.from(this.#bytes.subarray(offset, end));
   }
 
   #decode(start: number, end: number): string {
@@ -681,7 +681,8 @@ function isUtf8(bytes: Uint8Array): boolean {
 
 function areEqual(item: Item, value: unknown): boolean {
   if (value instanceof Float) return areEqual(item, value.value);
-  if (item instanceof Uint8Array) return value instanceof Uint8Array && Buffer.compare(item, value) === 0;
+  if (item instanceof Uint8Array)
+    return value instanceof Uint8Array && Buffer.compare(item, value) === 0;
   // A number and a BigInt of the same value are the same int to Python.
   if (typeof item === 'number' || typeof item === 'bigint') {
     // oxlint-disable-next-line eqeqeq

@@ -90,8 +90,8 @@ napi_status MappedBuffers::MakeLargeBuffer(Handle* hint, napi_value* buffer) {
   const core::Mapping& mapping = (*hint)->mapping;
   BackingStore store = v8.new_store(mapping.address(), mapping.length(), FinaliseLarge, hint);
   // A napi_value is a v8::Local, and that is one pointer.
-  *buffer = static_cast<napi_value>(
-      v8.new_buffer(v8.isolate(), std::shared_ptr<void>(std::move(store))));
+  *buffer =
+      static_cast<napi_value>(v8.new_buffer(v8.isolate(), std::shared_ptr<void>(std::move(store))));
   return napi_ok;
 }
 

@@ -88,8 +88,7 @@ Napi::Value PosixFallocate(const Napi::CallbackInfo& info) {
 
 // mmap(fd, length, flags, protection, offset) → ArrayBuffer
 Napi::Value Mmap(const Napi::CallbackInfo& info) {
-  auto mapping =
-      core::Map(Int(info, 0), Size(info, 1), Int(info, 3), Int(info, 2), Size(info, 4));
+  auto mapping = core::Map(Int(info, 0), Size(info, 1), Int(info, 3), Int(info, 2), Size(info, 4));
   if (!mapping.ok()) return Throw(info.Env(), mapping.error());
   return TableOf(info).Wrap(info.Env(), std::move(mapping.value()));
 }
@@ -102,7 +101,8 @@ Napi::Value Munmap(const Napi::CallbackInfo& info) {
 // --- blocks of SharedMemory ----------------------------------------------------------------------
 
 core::FileIdentity* IdentityIn(const Napi::CallbackInfo& info, size_t index) {
-  static_assert(sizeof(core::FileIdentity) == 2 * sizeof(uint64_t), "two numbers of a BigUint64Array");
+  static_assert(sizeof(core::FileIdentity) == 2 * sizeof(uint64_t),
+                "two numbers of a BigUint64Array");
   void* data = nullptr;
   napi_get_typedarray_info(info.Env(), info[index], nullptr, nullptr, &data, nullptr, nullptr);
   return static_cast<core::FileIdentity*>(data);
@@ -114,8 +114,7 @@ Napi::Value SharedCreate(const Napi::CallbackInfo& info) {
   auto block = core::CreateBlock(name, Size(info, 1));
   if (!block.ok()) return Throw(info.Env(), block.error(), Quoted(name));
   *IdentityIn(info, 2) = block.value().identity;
-  const Napi::Value buffer =
-      TableOf(info).Wrap(info.Env(), std::move(block.value().mapping));
+  const Napi::Value buffer = TableOf(info).Wrap(info.Env(), std::move(block.value().mapping));
   if (buffer.IsEmpty()) (void)core::UnlinkBlock(name, block.value().identity);
   return buffer;
 }

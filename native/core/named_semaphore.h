@@ -33,7 +33,8 @@ class NamedSemaphore {
   // Removes the name; who has it open goes on.
   static Result<void> Unlink(const std::string& name);
 
-  NamedSemaphore(NamedSemaphore&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  NamedSemaphore(NamedSemaphore&& other) noexcept
+      : handle_(std::exchange(other.handle_, nullptr)) {}
   NamedSemaphore& operator=(NamedSemaphore&&) = delete;
   NamedSemaphore(const NamedSemaphore&) = delete;
   NamedSemaphore& operator=(const NamedSemaphore&) = delete;

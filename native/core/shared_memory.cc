@@ -161,8 +161,7 @@ Result<SharedBlock> CreateBlock(const std::string& name, uint64_t size) {
   auto fd = OpenShared(name, O_CREAT | O_EXCL | O_RDWR, 0600);
   if (!fd.ok()) return fd.error();
   const auto furnished = Furnish(fd.value().get(), size);
-  auto block =
-      furnished.ok() ? MapBlock(fd.value().get()) : Result<SharedBlock>(furnished.error());
+  auto block = furnished.ok() ? MapBlock(fd.value().get()) : Result<SharedBlock>(furnished.error());
   if (!block.ok()) shm_unlink(name.c_str());
   return block;
 }

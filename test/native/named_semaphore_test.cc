@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,9 +15,7 @@ using namespace mp::core;
 
 namespace {
 
-std::string Name(const char* suffix) {
-  return "/mpt" + std::to_string(getpid()) + "_" + suffix;
-}
+std::string Name(const char* suffix) { return "/mpt" + std::to_string(getpid()) + "_" + suffix; }
 
 NamedSemaphore New(const std::string& name, unsigned value) {
   auto made = NamedSemaphore::Open(name, O_CREAT | O_EXCL, 0600, value);
@@ -62,8 +61,9 @@ TEST_CASE("a post wakes a waiter of another thread") {
 TEST_CASE("what is not there and what is taken") {
   CHECK(NamedSemaphore::Open(Name("none"), 0, 0, 0).error().errnum == ENOENT);
   CHECK(NamedSemaphore::Unlink(Name("none")).error().errnum == ENOENT);
-  CHECK(NamedSemaphore::Open(Name("neg"), O_CREAT, 0600, static_cast<unsigned>(-1)).error().errnum ==
-        EINVAL);
+  CHECK(
+      NamedSemaphore::Open(Name("neg"), O_CREAT, 0600, static_cast<unsigned>(-1)).error().errnum ==
+      EINVAL);
   auto made = NamedSemaphore::Open(Name("taken"), O_CREAT | O_EXCL, 0600, 0);
   REQUIRE(made.ok());
   CHECK(NamedSemaphore::Open(Name("taken"), O_CREAT | O_EXCL, 0600, 0).error().errnum == EEXIST);

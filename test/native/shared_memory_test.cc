@@ -15,9 +15,7 @@ using namespace mp::core;
 
 namespace {
 
-std::string Name(const char* suffix) {
-  return "/mpt" + std::to_string(getpid()) + "_" + suffix;
-}
+std::string Name(const char* suffix) { return "/mpt" + std::to_string(getpid()) + "_" + suffix; }
 
 bool Exists(const std::string& name) { return OpenShared(name, O_RDONLY, 0).ok(); }
 
