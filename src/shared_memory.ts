@@ -67,7 +67,7 @@ export class SharedMemory {
   readonly #size: number;
   readonly #buffer: ArrayBuffer;
   /** Undefined: this version of Node has no Uint8Array of this size. */
-  readonly #buf: Uint8Array<ArrayBuffer> | undefined;
+  readonly #buf: Uint8Array | undefined;
 
   /**
    * @throws ValueError: the size of a new block is negative or 0, or an existing one has no name or is empty.
@@ -110,7 +110,7 @@ export class SharedMemory {
    *
    * @throws RangeError: Node 20, and more than 4 GiB: take a view of `buffer`.
    */
-  get buf(): Uint8Array<ArrayBuffer> {
+  get buf(): Uint8Array {
     if (this.#buf !== undefined) return this.#buf;
     throw new RangeError(
       `Node ${process.versions.node} has no Uint8Array of ${this.#size} bytes: use a DataView, or a typed ` +
@@ -208,7 +208,7 @@ function attachBlock(name: string): ArrayBuffer {
 }
 
 /** Elements of a Uint8Array end at 2 ** 32 in Node 20, bytes of an ArrayBuffer do not. */
-function viewOf(buffer: ArrayBuffer): Uint8Array<ArrayBuffer> | undefined {
+function viewOf(buffer: ArrayBuffer): Uint8Array | undefined {
   try {
     return new Uint8Array(buffer);
   } catch {

@@ -48,18 +48,35 @@ const endings: (() => void)[] = [];
  */
 export function atVeryEnd(ending: () => void): void {
   endings.push(ending);
-  if (endings.length > 1) return;
+  if (endings.length === 1) installEnd();
+}
+
+type Emit = (this: unknown, event: string | symbol, ...args: unknown[]) => boolean;
+
+/**
+ * The natural end, process.exit() and an uncaught error emit 'exit'; a listener that calls process.exit() goes
+ * straight on to reallyExit(). A forked child leaves by a way of its own.
+ */
+function installEnd(): void {
   onLeave(runEndings);
-  // All ways lead through `process.emit`: the natural end, process.exit() and an uncaught error.
-  const emit = process.emit as (...args: unknown[]) => boolean;
-  Object.assign(process, {
+  const self = native.getpid();
+  const end = (): void => {
+    if (native.getpid() === self) runEndings();
+  };
+  const target = process as unknown as { emit: Emit; reallyExit(code: number): never };
+  const { emit, reallyExit } = target;
+  Object.assign(target, {
     emit(this: unknown, event: string | symbol, ...args: unknown[]): boolean {
       if (event !== 'exit') return Reflect.apply(emit, this, [event, ...args]);
       try {
         return Reflect.apply(emit, this, [event, ...args]);
       } finally {
-        runEndings();
+        end();
       }
+    },
+    reallyExit(code: number): never {
+      end();
+      return reallyExit.call(process, code);
     },
   });
 }

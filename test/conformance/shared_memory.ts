@@ -27,6 +27,8 @@ const ENDS: Record<string, End> = {
   throw: { code: 1, stderr: /Error: uncaught/ },
   rejection: { code: 1, stderr: /Error: unhandled/ },
   'throw-in-listener': { code: 1, stderr: /Error: in a listener/ },
+  'exit-in-listener': { code: 4 },
+  'exit-in-listener-of-child': { prints: /exitcode 4/ },
   untracked: { leaked: false, stays: true },
   attached: { leaked: false, stays: true },
   unlinked: { leaked: false },
@@ -40,6 +42,9 @@ const ENDS: Record<string, End> = {
   'child-throws': { prints: /exitcode 1/, stderr: /Process-1:\n/ },
   'both-forget': { prints: /exitcode 0; the parent's is there: true/ },
   'grandchild-late': { prints: /the grandchild finds it: true/ },
+  'grandchild-late-with-listeners': {
+    prints: /its listener finds it: true\nthe grandchild finds it: true/,
+  },
   'os-fork': { prints: /the parent's is there: true/ },
   worker: {},
 };
