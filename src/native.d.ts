@@ -212,6 +212,8 @@ export interface NativeSharedMemory {
   mmap(fd: number, length: number, flags: number, protection: number, offset: number): ArrayBuffer;
   /** Detaches the ArrayBuffer first. Answers false when there is nothing to unmap (any more). */
   munmap(buffer: ArrayBuffer): boolean;
+  /** For tests: whether ArrayBuffers are made by V8's own call, or by Node-API's. */
+  preferDirectBuffers(direct: boolean): void;
 
   /**
    * A new block, zeroed, mode 0600. `identity` gets two numbers that tell it from a later one of the

@@ -2,8 +2,10 @@
 
 #include "binding/mapped_buffer.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <iterator>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -17,17 +19,6 @@
 namespace mp {
 
 namespace {
-
-// Node-API makes an external ArrayBuffer by way of a Buffer, and before Node 22 a Buffer ends at
-// 4 GiB. V8's own call, looked up by name, has no such limit.
-constexpr size_t kBufferLimit = size_t{1} << 32;
-constexpr uint32_t kFirstWithoutLimit = 22;
-
-bool IsBeyondBuffers(napi_env env, size_t length) {
-  if (length < kBufferLimit) return false;
-  const napi_node_version* version = nullptr;
-  return napi_get_node_version(env, &version) == napi_ok && version->major < kFirstWithoutLimit;
-}
 
 #if !defined(_WIN32)
 
@@ -72,34 +63,62 @@ void DestroyBackingStore::operator()(void* store) const {
   ::operator delete(store);
 }
 
+bool HasDirect() { return Calls().complete; }
+
+#else
+
+bool HasDirect() { return false; }
+
 #endif
+
+// Node 20's Buffer, by way of which Node-API makes an ArrayBuffer, ends here.
+constexpr size_t kBufferLimit = size_t{1} << 32;
+constexpr uint32_t kFirstWithoutLimit = 22;
+
+bool FitsNodeApi(napi_env env, size_t length) {
+  if (length < kBufferLimit) return true;
+  const napi_node_version* version = nullptr;
+  return napi_get_node_version(env, &version) == napi_ok && version->major >= kFirstWithoutLimit;
+}
 
 }  // namespace
 
 #if defined(_WIN32)
 
-napi_status MappedBuffers::MakeLargeBuffer(Handle*, napi_value*) {
-  return napi_no_external_buffers_allowed;
-}
+void MappedBuffers::MakeDirectly(Handle*, napi_value*) {}
 
 #else
 
-napi_status MappedBuffers::MakeLargeBuffer(Handle* hint, napi_value* buffer) {
+void MappedBuffers::MakeDirectly(Handle* hint, napi_value* buffer) {
   const V8Calls& v8 = Calls();
-  if (!v8.complete) return napi_no_external_buffers_allowed;
   const core::Mapping& mapping = (*hint)->mapping;
-  BackingStore store = v8.new_store(mapping.address(), mapping.length(), FinaliseLarge, hint);
+  BackingStore store = v8.new_store(mapping.address(), mapping.length(), FinaliseDirect, hint);
   // A napi_value is a v8::Local, and that is one pointer.
   *buffer =
       static_cast<napi_value>(v8.new_buffer(v8.isolate(), std::shared_ptr<void>(std::move(store))));
-  return napi_ok;
 }
 
 #endif
 
+bool MappedBuffers::MayMake(napi_env env) {
+  if (!asked_) {
+    napi_value probe = nullptr;
+    const napi_status status = napi_create_external_arraybuffer(
+        env, probe_, sizeof(probe_), [](napi_env, void*, void*) {}, nullptr, &probe);
+    allowed_ = status == napi_ok;
+    asked_ = true;
+  }
+  return allowed_;
+}
+
 napi_status MappedBuffers::MakeBuffer(napi_env env, Handle* hint, napi_value* buffer) {
+  if (!MayMake(env)) return napi_no_external_buffers_allowed;
   const core::Mapping& mapping = (*hint)->mapping;
-  if (IsBeyondBuffers(env, mapping.length())) return MakeLargeBuffer(hint, buffer);
+  if (direct_ && HasDirect()) {
+    MakeDirectly(hint, buffer);
+    return napi_ok;
+  }
+  if (!FitsNodeApi(env, mapping.length())) return napi_no_external_buffers_allowed;
   return napi_create_external_arraybuffer(env, mapping.address(), mapping.length(), Finalise, hint,
                                           buffer);
 }
@@ -114,11 +133,11 @@ Napi::Value MappedBuffers::Wrap(Napi::Env env, core::Mapping mapping) {
   napi_value buffer = nullptr;
   const napi_status status = MakeBuffer(env, hint, &buffer);
   if (status == napi_no_external_buffers_allowed) {
-    // A V8 with a sandbox, as in Electron: a copy would not be shared memory.
+    // As in Electron. A copy would not be shared memory.
     mapped->End();
     delete hint;
     ThrowErrno(env, ENOSYS, "mmap",
-               "(this build of Node allows no ArrayBuffer on shared memory of the system)");
+               "(this build of Node allows no ArrayBuffer of this size on memory of the system)");
     return {};
   }
   // On any other failure Node-API calls the finaliser, now or later.
@@ -126,8 +145,19 @@ Napi::Value MappedBuffers::Wrap(Napi::Env env, core::Mapping mapping) {
     if (!env.IsExceptionPending()) ThrowErrno(env, ENOMEM, "mmap");
     return {};
   }
-  entries_.insert_or_assign(address, std::move(mapped));
+  Remember(address, std::move(mapped));
   return Napi::Value(env, buffer);
+}
+
+// What was collected has left its entry behind.
+void MappedBuffers::Remember(void* address, Handle mapped) {
+  if (entries_.size() >= crowded_) {
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+      entry = entry->second->alive.load() ? std::next(entry) : entries_.erase(entry);
+    }
+    crowded_ = std::max<size_t>(64, 2 * entries_.size());
+  }
+  entries_.insert_or_assign(address, std::move(mapped));
 }
 
 Napi::Value MappedBuffers::Unmap(Napi::Env env, napi_value buffer) {
@@ -159,8 +189,8 @@ void MappedBuffers::Finalise(napi_env, void* data, void* hint) {
   mapped->End();
 }
 
-// On any thread: the table must not be touched, and its entry stays behind, with `alive` false.
-void MappedBuffers::FinaliseLarge(void*, size_t, void* hint) {
+// On any thread: the table must not be touched.
+void MappedBuffers::FinaliseDirect(void*, size_t, void* hint) {
   const std::unique_ptr<Handle> handle(static_cast<Handle*>(hint));
   (*handle)->End();
 }

@@ -98,6 +98,12 @@ Napi::Value Munmap(const Napi::CallbackInfo& info) {
   return TableOf(info).Unmap(info.Env(), info[0]);
 }
 
+// preferDirectBuffers(direct)
+Napi::Value PreferDirectBuffers(const Napi::CallbackInfo& info) {
+  TableOf(info).PreferDirect(info[0].As<Napi::Boolean>().Value());
+  return info.Env().Undefined();
+}
+
 // --- blocks of SharedMemory ----------------------------------------------------------------------
 
 core::FileIdentity* IdentityIn(const Napi::CallbackInfo& info, size_t index) {
@@ -215,7 +221,12 @@ void Export(Napi::Object& exports, const char* name, void* data = nullptr) {
 void InitSharedMemory(Napi::Env env, Napi::Object exports) {
   // The functions have a pointer to it; the mappings that outlive them hold the table itself.
   auto* table = new Table(std::make_shared<MappedBuffers>());
-  env.AddCleanupHook([](Table* held) { delete held; }, table);
+  env.AddCleanupHook(
+      [](Table* held) {
+        (*held)->Forget();
+        delete held;
+      },
+      table);
 
   Export<ShmOpen>(exports, "shmOpen");
   Export<ShmUnlink>(exports, "shmUnlink");
@@ -223,6 +234,7 @@ void InitSharedMemory(Napi::Env env, Napi::Object exports) {
   Export<PosixFallocate>(exports, "posixFallocate");
   Export<Mmap>(exports, "mmap", table);
   Export<Munmap>(exports, "munmap", table);
+  Export<PreferDirectBuffers>(exports, "preferDirectBuffers", table);
 
   Export<SharedCreate>(exports, "sharedCreate", table);
   Export<SharedAttach>(exports, "sharedAttach", table);

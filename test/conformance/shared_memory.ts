@@ -63,6 +63,10 @@ export function sharedMemoryConformance(method: string): void {
       testCases('shared_memory/block.mjs', { method });
     });
 
+    describe('SharedMemory, by Node-API', () => {
+      testCases('shared_memory/block.mjs', { method, env: { MP_TEST_NODE_API: '1' } });
+    });
+
     describe('ShareableList', () => {
       testCases('shared_memory/list.mjs', { method });
     });
