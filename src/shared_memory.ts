@@ -46,10 +46,10 @@ export interface SharedMemoryOptions {
 const OPTIONS: readonly string[] = ['name', 'create', 'size', 'track'];
 
 /** FreeBSD limits names to 14 characters, slash included: 4 bytes are what is left for chance. */
-const PREFIX = 'psm_';
+const PREFIX = '/psm_';
 const random = Buffer.alloc(4);
 
-function randomName(): string {
+function randomPath(): string {
   native.fillRandom(random);
   return PREFIX + random.toString('hex');
 }
@@ -63,7 +63,8 @@ function randomName(): string {
  *   shm.unlink();
  */
 export class SharedMemory {
-  readonly #name: string;
+  /** As the system has it: with a slash. */
+  readonly #path: string;
   readonly #size: number;
   readonly #buffer: ArrayBuffer;
   /** Undefined: this version of Node has no Uint8Array of this size. */
@@ -95,11 +96,11 @@ export class SharedMemory {
 
     if (create) {
       const identity = new BigUint64Array(2);
-      [this.#name, this.#buffer] = createBlock(name, size, identity);
-      if (track) register(`/${this.#name}`, 'shared_memory', identity);
+      [this.#path, this.#buffer] = createBlock(name, size, identity);
+      if (track) register(this.#path, 'shared_memory', identity);
     } else {
-      this.#name = name as string;
-      this.#buffer = attachBlock(this.#name);
+      this.#path = `/${name}`;
+      this.#buffer = attachBlock(this.#path);
     }
     this.#size = this.#buffer.byteLength;
     this.#buf = viewOf(this.#buffer);
@@ -125,7 +126,7 @@ export class SharedMemory {
 
   /** What the block is found by, without a slash. */
   get name(): string {
-    return this.#name;
+    return this.#path.slice(1);
   }
 
   /** In bytes: what was asked for, on macOS rounded up to pages. Stays after `close()`. */
@@ -149,9 +150,8 @@ export class SharedMemory {
    * @throws Error ENOENT: it has been unlinked before. EACCES.
    */
   unlink(): void {
-    const name = `/${this.#name}`;
-    native.shmUnlink(name);
-    unregister(name, 'shared_memory');
+    native.shmUnlink(this.#path);
+    unregister(this.#path, 'shared_memory');
   }
 
   [Symbol.dispose](): void {
@@ -160,7 +160,7 @@ export class SharedMemory {
 
   /** Python's representation: `SharedMemory('psm_12345678', size=4096)`. */
   toString(): string {
-    return `${this.constructor.name}(${inspect(this.#name)}, size=${this.#size})`;
+    return `${this.constructor.name}(${inspect(this.name)}, size=${this.#size})`;
   }
 
   [inspect.custom](): string {
@@ -185,21 +185,24 @@ function createBlock(
   name: string | null,
   size: number,
   identity: BigUint64Array,
-): [name: string, buffer: ArrayBuffer] {
-  if (name !== null) return [name, native.sharedCreate(`/${name}`, size, identity)];
+): [path: string, buffer: ArrayBuffer] {
+  if (name !== null) {
+    const path = `/${name}`;
+    return [path, native.sharedCreate(path, size, identity)];
+  }
   for (;;) {
-    const chosen = randomName();
+    const path = randomPath();
     try {
-      return [chosen, native.sharedCreate(`/${chosen}`, size, identity)];
+      return [path, native.sharedCreate(path, size, identity)];
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
   }
 }
 
-function attachBlock(name: string): ArrayBuffer {
+function attachBlock(path: string): ArrayBuffer {
   try {
-    return native.sharedAttach(`/${name}`);
+    return native.sharedAttach(path);
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (code === 'EINVAL' && syscall === 'mmap') throw new ValueError('cannot mmap an empty file');

@@ -40,7 +40,13 @@ uint64_t Size(const Napi::CallbackInfo& info, size_t index) {
   return static_cast<uint64_t>(info[index].As<Napi::Number>().Int64Value());
 }
 
+// Names are short: one call of Node-API instead of two.
 std::string Text(const Napi::CallbackInfo& info, size_t index) {
+  char text[512];
+  size_t length = 0;
+  napi_get_value_string_utf8(info.Env(), info[index], text, sizeof(text), &length);
+  // What does not fit is cut between characters, of at most 4 bytes.
+  if (length < sizeof(text) - 5) return std::string(text, length);
   return info[index].As<Napi::String>().Utf8Value();
 }
 
