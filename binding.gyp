@@ -34,7 +34,8 @@
         }],
         ['OS=="linux"', {
           'defines': ['_GNU_SOURCE'],
-          'libraries': ['-ldl', '-pthread'],
+          # shm_open is in librt before glibc 2.34.
+          'libraries': ['-ldl', '-lrt', '-pthread'],
           # Every symbol is bound when the addon is loaded: a forked child that had to look one up would
           # copy dozens of pages for it.
           'ldflags': ['-Wl,-z,now']

@@ -15,7 +15,7 @@ import manifest from './package.json' with { type: 'json' };
 
 const lib = path.resolve('lib');
 
-/** The public entries are what package.json exports: './posix' is src/posix.ts. */
+/** The public entries are what package.json exports: './posix' is lib/posix.cjs, of src/posix.ts. */
 const publicEntries = Object.values(manifest.exports)
   .filter((target): target is Exclude<typeof target, string> => typeof target === 'object')
   .map((target) => path.basename(target.require.default, '.cjs'));
@@ -26,6 +26,12 @@ const processEntries = existsSync('src/entry')
       .filter((file) => file.endsWith('.ts'))
       .map((file) => `entry/${path.basename(file, '.ts')}`)
   : [];
+
+/** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
+function sourceOf(entry: string): string {
+  const stem = entry.replace(/(?=[A-Z])/g, '_').toLowerCase();
+  return `src/${stem}.ts`;
+}
 
 function wrapper(entry: string, names: string[]): { code: string; types: string } {
   const file = `./${path.basename(entry)}.cjs`;
@@ -58,7 +64,7 @@ function wrapper(entry: string, names: string[]): { code: string; types: string 
 
 export default defineConfig({
   entry: Object.fromEntries(
-    [...publicEntries, ...processEntries].map((entry) => [entry, `src/${entry}.ts`]),
+    [...publicEntries, ...processEntries].map((entry) => [entry, sourceOf(entry)]),
   ),
   outDir: 'lib',
   // Emptying lib/ would pull it from under running programs; scripts/build.mjs does so before packing.
@@ -71,7 +77,11 @@ export default defineConfig({
   sourcemap: true,
   minify: false,
   treeshake: false,
-  outputOptions: { exports: 'named', chunkFileNames: '[name].cjs' },
+  outputOptions: {
+    exports: 'named',
+    chunkFileNames: '[name].cjs',
+    codeSplitting: { groups: [{ name: 'shared', minShareCount: 2 }] },
+  },
   hooks: {
     'build:done': ({ chunks }) => {
       for (const chunk of chunks) {

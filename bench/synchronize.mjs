@@ -56,7 +56,9 @@ async function measure(drivers, rounds, log) {
 export async function run({ quick, log }) {
   const start = {
     ours: () => Driver.node('ours', peer('ours.mjs')),
-    ...(pythonVersion() === null ? {} : { python: () => Driver.python('python', peer('python.py')) }),
+    ...(pythonVersion() === null
+      ? {}
+      : { python: () => Driver.python('python', peer('python.py')) }),
   };
   const drivers = Object.fromEntries(Object.entries(start).map(([name, make]) => [name, make()]));
   const create = {};

@@ -606,6 +606,13 @@ export function onChildExit(last: Finish): void {
   finish = last;
 }
 
+const lastSteps: (() => void)[] = [];
+
+/** Registers what every forked process does after that, as its very last step. */
+export function onLeave(step: () => void): void {
+  lastSteps.push(step);
+}
+
 /** How an uncaught error is shown; the Process layer adds the process's name. */
 let showUncaught = (error: unknown): void => writeStderr(`${describe(error)}\n`);
 
@@ -721,6 +728,7 @@ function leave(code: unknown, natural: boolean): never {
   if (rehearsing) return undefined as never;
   let last = Number(process.exitCode ?? code ?? 0);
   last = finish?.(last, natural) ?? last;
+  for (const step of lastSteps) step();
   if (coverage) lazyBuiltin('node:v8').takeCoverage();
   return native.exitNow(last);
 }

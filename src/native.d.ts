@@ -238,5 +238,62 @@ export interface SegmentListener {
   unref(): void;
 }
 
+/**
+ * native/binding/shared_memory.cc: shared memory, mappings, named semaphores. An ArrayBuffer that is
+ * answered lies straight on the mapping, which is removed by `munmap`, or when the ArrayBuffer is
+ * collected.
+ */
+export interface NativeSharedMemory {
+  shmOpen(name: string, flags: number, mode: number): number;
+  shmUnlink(name: string): void;
+  ftruncate(fd: number, length: number): void;
+  posixFallocate(fd: number, offset: number, length: number): void;
+  /** A length of 0: all of the file from the offset on. A negative `fd`: anonymous memory. */
+  mmap(fd: number, length: number, flags: number, protection: number, offset: number): ArrayBuffer;
+  /** Detaches the ArrayBuffer first. Answers false when there is nothing to unmap (any more). */
+  munmap(buffer: ArrayBuffer): boolean;
+  /** For tests: whether ArrayBuffers are made by V8's own call, or by Node-API's. */
+  preferDirectBuffers(direct: boolean): void;
+
+  /**
+   * A new block, zeroed, mode 0600. `identity` gets two numbers that tell it from a later one of the
+   * same name.
+   */
+  sharedCreate(name: string, size: number, identity: BigUint64Array): ArrayBuffer;
+  /** An existing block, whole; EINVAL of mmap when it is empty. */
+  sharedAttach(name: string): ArrayBuffer;
+  /** Unlinks the name if it still means that block; answers whether it did. */
+  sharedUnlink(name: string, identity: BigUint64Array): boolean;
+
+  semOpen(name: string, flags: number, mode: number, value: number): SemaphoreHandle;
+  semUnlink(name: string): void;
+  /** Answers false when the time was up. */
+  semWait(semaphore: SemaphoreHandle, timeoutMs: number): boolean;
+  semPost(semaphore: SemaphoreHandle): void;
+  semGetValue(semaphore: SemaphoreHandle): number;
+  /** Afterwards the handle must not be used. */
+  semClose(semaphore: SemaphoreHandle): void;
+
+  /** Absent: what this platform does not have. */
+  readonly memoryConstants: { readonly [name in MemoryConstant]: number };
+}
+
+/** An open semaphore. */
+export interface SemaphoreHandle {
+  readonly __semaphore: unique symbol;
+}
+
+export type MemoryConstant =
+  | 'PROT_NONE'
+  | 'PROT_READ'
+  | 'PROT_WRITE'
+  | 'PROT_EXEC'
+  | 'MAP_SHARED'
+  | 'MAP_PRIVATE'
+  | 'MAP_ANONYMOUS'
+  | 'MAP_NORESERVE'
+  | 'MAP_POPULATE'
+  | 'SEM_VALUE_MAX';
+
 /** Everything that `multiprocessing.node` exports. */
-export interface Native extends NativePosix, NativeFork, NativeSync {}
+export interface Native extends NativePosix, NativeFork, NativeSync, NativeSharedMemory {}

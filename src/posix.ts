@@ -22,7 +22,7 @@
  * arguments.
  */
 
-import { constants as fileConstants } from 'node:fs';
+import { constants as fileConstants, fstatSync } from 'node:fs';
 import { constants as systemConstants } from 'node:os';
 import {
   checkBoolean,
@@ -38,7 +38,7 @@ import {
 import { timeoutMs } from './clock.js';
 import { ValueError } from './errors.js';
 import { native } from './native.js';
-import type { SpawnFileAction } from '#native';
+import type { SemaphoreHandle, SpawnFileAction } from '#native';
 
 /** A signal by its name, as Node writes it ('SIGTERM'), or by its number. */
 export type Signal = NodeJS.Signals | number;
@@ -620,6 +620,230 @@ export function waitstatusToExitcode(status: number): number {
 }
 
 // -------------------------------------------------------------------------------------------------
+// Shared memory and mappings
+
+/**
+ * Opens, or with O_CREAT makes, the shared memory object `name` ('/name', one slash) and answers a
+ * descriptor, close-on-exec. A new one has no bytes until `ftruncate`. Mirrors C's `shm_open`, as
+ * Python's `_posixshmem` has it.
+ *
+ * @param mode of a new object, less the umask.
+ * @throws Error ENOENT: there is none. EEXIST: with O_CREAT and O_EXCL, there is one. EINVAL,
+ *   ENAMETOOLONG: no such name is possible. EACCES, EMFILE.
+ */
+export function shmOpen(name: string, flags: number = O_RDWR, mode = 0o600): number {
+  return native.shmOpen(checkText(name, 'name'), checkInt(flags, 'flags'), checkInt(mode, 'mode'));
+}
+
+/**
+ * Removes the name of a shared memory object. Its memory is freed when nobody has it open or mapped
+ * any more. Mirrors C's `shm_unlink`.
+ *
+ * @throws Error ENOENT, EACCES.
+ */
+export function shmUnlink(name: string): void {
+  native.shmUnlink(checkText(name, 'name'));
+}
+
+/**
+ * Gives a file `length` bytes: cuts it, or lengthens it by zeros that take no memory yet. Memory that
+ * is mapped beyond the new end ends the process that touches it (SIGBUS). Mirrors `os.ftruncate`.
+ *
+ * @throws Error EBADF. EINVAL: not open for writing. EFBIG: more than the system, or RLIMIT_FSIZE,
+ *   allows. RangeError: negative.
+ */
+export function ftruncate(fd: number, length: number): void {
+  native.ftruncate(checkInt(fd, 'fd'), checkSize(length, 'length'));
+}
+
+/**
+ * Sees to it that the `length` bytes from `offset` on have memory, or room on the disk, so that no
+ * later access can fail for lack of it. The file grows if need be. Linux only. Mirrors
+ * `os.posix_fallocate`.
+ *
+ * @throws Error ENOSPC: there is not enough. EBADF, EINVAL, EFBIG. EOPNOTSUPP: the filesystem cannot.
+ */
+export function posixFallocate(fd: number, offset: number, length: number): void {
+  native.posixFallocate(
+    checkInt(fd, 'fd'),
+    checkSize(offset, 'offset'),
+    checkSize(length, 'length'),
+  );
+}
+
+/**
+ * Maps `length` bytes of a file, from `offset` on, and answers an ArrayBuffer that lies straight on
+ * them. With a descriptor of -1: memory of its own, zeroed, which with MAP_SHARED a forked child
+ * shares. The descriptor may be closed afterwards. Mirrors `mmap.mmap`, with its order of arguments.
+ *
+ * An ArrayBuffer can always be written to, so `prot` must have PROT_READ and PROT_WRITE; for a file
+ * that is open for reading only, MAP_PRIVATE gives copies of the pages that are written to.
+ *
+ * @param length in bytes; 0 is the rest of the file. @param offset in bytes, a multiple of the page
+ *   size.
+ * @throws ValueError the file has no such bytes (an access would be SIGBUS), or `prot`. Error EINVAL,
+ *   EACCES, EBADF, ENOMEM, ENODEV: a file that cannot be mapped. ENOSYS: Windows, or a build of Node
+ *   that allows no ArrayBuffer on foreign memory.
+ */
+export function mmap(
+  fd: number,
+  length: number,
+  flags: number = MAP_SHARED,
+  prot?: number,
+  offset = 0,
+): ArrayBuffer {
+  const bytes = checkSize(length, 'length');
+  const from = checkSize(offset, 'offset');
+  // Windows has no such constants: 0 then, so that the answer is ENOSYS and not a complaint.
+  const both = (PROT_READ ?? 0) | (PROT_WRITE ?? 0);
+  const protection = checkInt(prot ?? both, 'prot');
+  if ((protection & both) !== both) {
+    throw new ValueError('prot must have PROT_READ | PROT_WRITE: an ArrayBuffer can be written to');
+  }
+  checkInt(fd, 'fd');
+  try {
+    return native.mmap(fd, bytes, checkInt(flags ?? 0, 'flags'), protection, from);
+  } catch (error) {
+    throw explained(error, fd, bytes, from);
+  }
+}
+
+/** Python's words for what mmap(2) is not even asked for. */
+function explained(error: unknown, fd: number, length: number, offset: number): unknown {
+  if ((error as NodeJS.ErrnoException).code !== 'EINVAL' || fd < 0) return error;
+  let size: number;
+  try {
+    const status = fstatSync(fd);
+    if (!status.isFile()) return error;
+    ({ size } = status);
+  } catch {
+    return error;
+  }
+  if (length === 0 && size === 0) return new ValueError('cannot mmap an empty file');
+  if (offset >= size) return new ValueError('mmap offset is greater than file size');
+  if (length > size - offset) return new ValueError('mmap length is greater than file size');
+  return error;
+}
+
+/**
+ * Removes a mapping: the ArrayBuffer, and every view of it, has length 0 from here on. Without it,
+ * the mapping goes when the ArrayBuffer is collected. Do not call it while an asynchronous call of
+ * Node works on the memory.
+ *
+ * @param buffer what `mmap` answered, or a view of it; all of it is unmapped.
+ * @throws ValueError: not a mapping, or unmapped already.
+ */
+export function munmap(buffer: ArrayBuffer | NodeJS.ArrayBufferView): void {
+  const whole: unknown = ArrayBuffer.isView(buffer) ? buffer.buffer : buffer;
+  if (!(whole instanceof ArrayBuffer)) throw wrongType('buffer', 'an ArrayBuffer', buffer);
+  if (!native.munmap(whole)) throw new ValueError('buffer is not a mapping, or not any more');
+}
+
+// -------------------------------------------------------------------------------------------------
+// Named semaphores
+
+/**
+ * An open named semaphore, as `semOpen` answers it. It has no owner: who dies after a `wait` takes
+ * its count along. It is closed when it is collected, too; in a forked child it is open as well, and
+ * closing it there leaves the parent's open.
+ */
+export class NamedSemaphore {
+  readonly #name: string;
+  #handle: SemaphoreHandle | undefined;
+
+  /** @internal */
+  constructor(name: string, handle: SemaphoreHandle) {
+    this.#name = name;
+    this.#handle = handle;
+  }
+
+  #open(syscall: string): SemaphoreHandle {
+    if (this.#handle === undefined) {
+      throw native.makeErrnoError(systemConstants.errno.EBADF, syscall);
+    }
+    return this.#handle;
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Takes 1, and blocks for as long as there is nothing to take. @throws Error EBADF: closed. */
+  wait(): void {
+    native.semWait(this.#open('sem_wait'), -1);
+  }
+
+  /** Takes 1 if there is something to take, and tells whether. @throws Error EBADF: closed. */
+  tryWait(): boolean {
+    return native.semWait(this.#open('sem_trywait'), 0);
+  }
+
+  /**
+   * Takes 1, blocking for at most `timeout` seconds, by the monotonic clock; null is for ever.
+   *
+   * @returns false when the time was up.
+   * @throws Error EBADF: closed.
+   */
+  timedWait(timeout: number | null): boolean {
+    if (timeout === undefined) throw wrongType('timeout', 'a number of seconds', timeout);
+    return native.semWait(this.#open('sem_timedwait'), timeoutMs(timeout));
+  }
+
+  /** Gives 1. @throws Error EOVERFLOW: it has SEM_VALUE_MAX. EBADF: closed. */
+  post(): void {
+    native.semPost(this.#open('sem_post'));
+  }
+
+  /** What there is to take at this moment. @throws Error ENOSYS: macOS. EBADF: closed. */
+  getValue(): number {
+    return native.semGetValue(this.#open('sem_getvalue'));
+  }
+
+  /** Closes it in this process. A second time does nothing. */
+  close(): void {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    if (handle !== undefined) native.semClose(handle);
+  }
+
+  /** As `semUnlink` of its name. */
+  unlink(): void {
+    native.semUnlink(this.#name);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/**
+ * Opens the semaphore `name` ('/name', one slash) or, with O_CREAT, makes it. Mirrors C's
+ * `sem_open`; `posix_ipc.Semaphore` for Python.
+ *
+ * @param mode of a new semaphore, less the umask. @param value what a new one begins with.
+ * @throws Error ENOENT: there is none. EEXIST: with O_CREAT and O_EXCL, there is one. EINVAL: no such
+ *   name, or a value that is negative or above SEM_VALUE_MAX. EACCES, ENAMETOOLONG, ENOSPC.
+ */
+export function semOpen(name: string, flags = 0, mode = 0o600, value = 0): NamedSemaphore {
+  checkText(name, 'name');
+  const numbers = [
+    checkInt(flags, 'flags'),
+    checkInt(mode, 'mode'),
+    checkInt(value, 'value'),
+  ] as const;
+  return new NamedSemaphore(name, native.semOpen(name, ...numbers));
+}
+
+/**
+ * Removes the name of a semaphore. Who has it open goes on. Mirrors C's `sem_unlink`.
+ *
+ * @throws Error ENOENT, EACCES.
+ */
+export function semUnlink(name: string): void {
+  native.semUnlink(checkText(name, 'name'));
+}
+
+// -------------------------------------------------------------------------------------------------
 // Constants
 
 /** Options of `waitpid`. */
@@ -635,6 +859,22 @@ export const { POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL, POLLRDHUP }
 
 /** Flags of `sendFds` and `recvFds`. */
 export const { MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, MSG_CTRUNC } = native.posixConstants;
+
+/** For `mmap`. */
+export const {
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+  PROT_EXEC,
+  MAP_SHARED,
+  MAP_PRIVATE,
+  MAP_ANONYMOUS,
+  MAP_NORESERVE,
+  MAP_POPULATE,
+} = native.memoryConstants;
+
+/** The most that a semaphore can have. */
+export const { SEM_VALUE_MAX } = native.memoryConstants;
 
 /** Flags for opening a file. */
 export const { O_CLOEXEC } = native.posixConstants;

@@ -1,5 +1,6 @@
 /**
- * What a process does about its children when it ends: daemons are terminated, the others joined.
+ * What a process does when it ends. About its children: daemons are terminated, the others joined. Then, when
+ * everybody else is done, what `atVeryEnd` was given.
  *
  * The counterpart of `_exit_function` in CPython's `multiprocessing/util.py`. It runs at the end of every
  * process that has started children, main or child, also after an uncaught error; where SIGINT or SIGTERM
@@ -7,7 +8,7 @@
  */
 
 import { constants } from 'node:os';
-import { compiledBeforeFork, isRehearsal } from './fork_child.js';
+import { compiledBeforeFork, isRehearsal, onLeave } from './fork_child.js';
 import { native } from './native.js';
 import { activeChildren } from './process.js';
 
@@ -37,4 +38,49 @@ export function arrangeEnd(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     if (process.listenerCount(signal) === 0) native.handleDeathBy(constants.signals[signal]);
   }
+}
+
+const endings: (() => void)[] = [];
+
+/**
+ * Registers what a process does last, whichever way it ends by itself: its children have ended, and every
+ * listener for 'exit' has run, also those that were added later. A forked child inherits it.
+ */
+export function atVeryEnd(ending: () => void): void {
+  endings.push(ending);
+  if (endings.length === 1) installEnd();
+}
+
+type Emit = (this: unknown, event: string | symbol, ...args: unknown[]) => boolean;
+
+/**
+ * The natural end, process.exit() and an uncaught error emit 'exit'; a listener that calls process.exit() goes
+ * straight on to reallyExit(). A forked child leaves by a way of its own.
+ */
+function installEnd(): void {
+  onLeave(runEndings);
+  const self = native.getpid();
+  const end = (): void => {
+    if (native.getpid() === self) runEndings();
+  };
+  const target = process as unknown as { emit: Emit; reallyExit(code: number): never };
+  const { emit, reallyExit } = target;
+  Object.assign(target, {
+    emit(this: unknown, event: string | symbol, ...args: unknown[]): boolean {
+      if (event !== 'exit') return Reflect.apply(emit, this, [event, ...args]);
+      try {
+        return Reflect.apply(emit, this, [event, ...args]);
+      } finally {
+        end();
+      }
+    },
+    reallyExit(code: number): never {
+      end();
+      return reallyExit.call(process, code);
+    },
+  });
+}
+
+function runEndings(): void {
+  for (const ending of endings) ending();
 }

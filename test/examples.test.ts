@@ -113,6 +113,7 @@ const COMPARISONS: Record<string, Comparison> = {
   },
   '21': {},
   '22': { child: /^(child)/ },
+  '27': {},
   '28': {
     child: /^(子进程id:\d+|我是子进程)/,
     before: [[/^主进程/, /^(子|我)/]],

@@ -39,9 +39,9 @@ describe('import and require', () => {
     expect(differing).toEqual([]);
   });
 
-  it('do so for every sub-path', async () => {
+  it.each(['posix', 'sharedMemory'])('do so for the sub-path %s', async (subPath) => {
     const differing = await runJson<string[]>('package/dual.mjs', {
-      args: ['node-multiprocessing/posix'],
+      args: [`node-multiprocessing/${subPath}`],
     });
     expect(differing).toEqual([]);
   });

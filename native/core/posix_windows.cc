@@ -1,4 +1,5 @@
-// Windows' answers to the calls of fd.h, fd_passing.h, process.h, spawn.h and affinity.h.
+// Windows' answers to the calls of fd.h, fd_passing.h, process.h, spawn.h, affinity.h, shared_memory.h and
+// named_semaphore.h.
 //
 // What Windows does not have says so by name (ENOSYS). The few things it does have, and that the
 // rest of the package needs there, are real: the current pid, the immediate exit and the start time
@@ -12,7 +13,9 @@
 #include "core/affinity.h"
 #include "core/fd.h"
 #include "core/fd_passing.h"
+#include "core/named_semaphore.h"
 #include "core/process.h"
+#include "core/shared_memory.h"
 #include "core/spawn.h"
 
 namespace mp::core {
@@ -84,6 +87,25 @@ Result<int> Spawn(const SpawnRequest&) { return Missing("posix_spawn"); }
 
 Result<void> SetAffinity(int, const std::vector<int>&) { return Missing("sched_setaffinity"); }
 Result<std::vector<int>> GetAffinity(int) { return Missing("sched_getaffinity"); }
+
+void Mapping::Unmap() {}
+Result<UniqueFd> OpenShared(const std::string&, int, unsigned) { return Missing("shm_open"); }
+Result<void> UnlinkShared(const std::string&) { return Missing("shm_unlink"); }
+Result<void> Truncate(int, uint64_t) { return Missing("ftruncate"); }
+Result<void> Allocate(int, uint64_t, uint64_t) { return Missing("posix_fallocate"); }
+Result<Mapping> Map(int, uint64_t, int, int, uint64_t) { return Missing("mmap"); }
+Result<SharedBlock> CreateBlock(const std::string&, uint64_t) { return Missing("shm_open"); }
+Result<SharedBlock> AttachBlock(const std::string&) { return Missing("shm_open"); }
+Result<bool> UnlinkBlock(const std::string&, const FileIdentity&) { return Missing("shm_unlink"); }
+
+Result<NamedSemaphore> NamedSemaphore::Open(const std::string&, int, unsigned, unsigned) {
+  return Missing("sem_open");
+}
+Result<void> NamedSemaphore::Unlink(const std::string&) { return Missing("sem_unlink"); }
+Result<bool> NamedSemaphore::Wait(const Deadline&) { return Missing("sem_wait"); }
+Result<void> NamedSemaphore::Post() { return Missing("sem_post"); }
+Result<int> NamedSemaphore::Value() { return Missing("sem_getvalue"); }
+void NamedSemaphore::Close() {}
 
 }  // namespace mp::core
 

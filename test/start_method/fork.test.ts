@@ -1,5 +1,7 @@
 import { processConformance } from '../conformance/process.js';
+import { sharedMemoryConformance } from '../conformance/shared_memory.js';
 import { sharedctypesConformance } from '../conformance/sharedctypes.js';
 
 processConformance('fork');
+sharedMemoryConformance('fork');
 sharedctypesConformance('fork');

@@ -6,7 +6,7 @@
  * mapped or open. Linux only: elsewhere there is no directory to look into, and nothing is found.
  */
 
-import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { readFileSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { processIds } from './processes.js';
 
@@ -53,4 +53,9 @@ export async function shmLeftovers(before: ReadonlySet<string>): Promise<string[
   await delay(300);
   const second = new Set(unused(before));
   return first.filter((name) => second.has(name));
+}
+
+/** Removes a name that a fixture has left on purpose. */
+export function removeShm(name: string): void {
+  rmSync(`${DIRECTORY}/${name}`, { force: true });
 }

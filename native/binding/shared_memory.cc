@@ -1,0 +1,259 @@
+// Shared memory, mappings and named semaphores: what src/posix.ts and src/shared_memory.ts stand on.
+//
+// Arguments arrive checked, as for posix.cc. The only state is the table of an environment's mappings
+// (mapped_buffer.h) and, behind each handle of a semaphore, the semaphore.
+
+#include <napi.h>
+
+#if !defined(_WIN32)
+#include <limits.h>
+#include <sys/mman.h>
+#endif
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "binding/errors.h"
+#include "binding/mapped_buffer.h"
+#include "core/clock.h"
+#include "core/named_semaphore.h"
+#include "core/shared_memory.h"
+
+namespace mp {
+
+namespace {
+
+using Table = std::shared_ptr<MappedBuffers>;
+
+MappedBuffers& TableOf(const Napi::CallbackInfo& info) {
+  return **static_cast<Table*>(info.Data());
+}
+
+int Int(const Napi::CallbackInfo& info, size_t index) {
+  return info[index].As<Napi::Number>().Int32Value();
+}
+
+uint64_t Size(const Napi::CallbackInfo& info, size_t index) {
+  return static_cast<uint64_t>(info[index].As<Napi::Number>().Int64Value());
+}
+
+// Names are short: one call of Node-API instead of two.
+std::string Text(const Napi::CallbackInfo& info, size_t index) {
+  char text[512];
+  size_t length = 0;
+  napi_get_value_string_utf8(info.Env(), info[index], text, sizeof(text), &length);
+  // What does not fit is cut between characters, of at most 4 bytes.
+  if (length < sizeof(text) - 5) return std::string(text, length);
+  return info[index].As<Napi::String>().Utf8Value();
+}
+
+std::string Quoted(const std::string& name) { return "'" + name + "'"; }
+
+Napi::Value Throw(Napi::Env env, const core::OsError& error, const std::string& detail = "") {
+  if (error.errnum == ENOSYS) {
+    ThrowUnsupported(env, error.syscall);
+  } else {
+    ThrowErrno(env, error.errnum, error.syscall, detail);
+  }
+  return env.Undefined();
+}
+
+Napi::Value Answer(Napi::Env env, const core::Result<void>& result,
+                   const std::string& detail = "") {
+  if (!result.ok()) return Throw(env, result.error(), detail);
+  return env.Undefined();
+}
+
+// --- objects and mappings ------------------------------------------------------------------------
+
+// shmOpen(name, flags, mode) → fd
+Napi::Value ShmOpen(const Napi::CallbackInfo& info) {
+  const std::string name = Text(info, 0);
+  auto fd = core::OpenShared(name, Int(info, 1), static_cast<unsigned>(Int(info, 2)));
+  if (!fd.ok()) return Throw(info.Env(), fd.error(), Quoted(name));
+  return Napi::Number::New(info.Env(), fd.value().Release());
+}
+
+Napi::Value ShmUnlink(const Napi::CallbackInfo& info) {
+  const std::string name = Text(info, 0);
+  return Answer(info.Env(), core::UnlinkShared(name), Quoted(name));
+}
+
+// ftruncate(fd, length)
+Napi::Value Ftruncate(const Napi::CallbackInfo& info) {
+  return Answer(info.Env(), core::Truncate(Int(info, 0), Size(info, 1)));
+}
+
+// posixFallocate(fd, offset, length)
+Napi::Value PosixFallocate(const Napi::CallbackInfo& info) {
+  return Answer(info.Env(), core::Allocate(Int(info, 0), Size(info, 1), Size(info, 2)));
+}
+
+// mmap(fd, length, flags, protection, offset) → ArrayBuffer
+Napi::Value Mmap(const Napi::CallbackInfo& info) {
+  auto mapping = core::Map(Int(info, 0), Size(info, 1), Int(info, 3), Int(info, 2), Size(info, 4));
+  if (!mapping.ok()) return Throw(info.Env(), mapping.error());
+  return TableOf(info).Wrap(info.Env(), std::move(mapping.value()));
+}
+
+// munmap(buffer) → whether there was something to unmap
+Napi::Value Munmap(const Napi::CallbackInfo& info) {
+  return TableOf(info).Unmap(info.Env(), info[0]);
+}
+
+// preferDirectBuffers(direct)
+Napi::Value PreferDirectBuffers(const Napi::CallbackInfo& info) {
+  TableOf(info).PreferDirect(info[0].As<Napi::Boolean>().Value());
+  return info.Env().Undefined();
+}
+
+// --- blocks of SharedMemory ----------------------------------------------------------------------
+
+core::FileIdentity* IdentityIn(const Napi::CallbackInfo& info, size_t index) {
+  static_assert(sizeof(core::FileIdentity) == 2 * sizeof(uint64_t),
+                "two numbers of a BigUint64Array");
+  void* data = nullptr;
+  napi_get_typedarray_info(info.Env(), info[index], nullptr, nullptr, &data, nullptr, nullptr);
+  return static_cast<core::FileIdentity*>(data);
+}
+
+// sharedCreate(name, size, identity) → ArrayBuffer
+Napi::Value SharedCreate(const Napi::CallbackInfo& info) {
+  const std::string name = Text(info, 0);
+  auto block = core::CreateBlock(name, Size(info, 1));
+  if (!block.ok()) return Throw(info.Env(), block.error(), Quoted(name));
+  *IdentityIn(info, 2) = block.value().identity;
+  const Napi::Value buffer = TableOf(info).Wrap(info.Env(), std::move(block.value().mapping));
+  if (buffer.IsEmpty()) (void)core::UnlinkBlock(name, block.value().identity);
+  return buffer;
+}
+
+// sharedAttach(name) → ArrayBuffer
+Napi::Value SharedAttach(const Napi::CallbackInfo& info) {
+  const std::string name = Text(info, 0);
+  auto block = core::AttachBlock(name);
+  if (!block.ok()) return Throw(info.Env(), block.error(), Quoted(name));
+  return TableOf(info).Wrap(info.Env(), std::move(block.value().mapping));
+}
+
+// sharedUnlink(name, identity) → whether the name still meant that object
+Napi::Value SharedUnlink(const Napi::CallbackInfo& info) {
+  const std::string name = Text(info, 0);
+  const auto unlinked = core::UnlinkBlock(name, *IdentityIn(info, 1));
+  if (!unlinked.ok()) return Throw(info.Env(), unlinked.error(), Quoted(name));
+  return Napi::Boolean::New(info.Env(), unlinked.value());
+}
+
+// --- semaphores ----------------------------------------------------------------------------------
+
+core::NamedSemaphore& SemaphoreOf(const Napi::CallbackInfo& info) {
+  return *info[0].As<Napi::External<core::NamedSemaphore>>().Data();
+}
+
+// semOpen(name, flags, mode, value) → handle
+Napi::Value SemOpen(const Napi::CallbackInfo& info) {
+  const std::string name = Text(info, 0);
+  auto opened = core::NamedSemaphore::Open(name, Int(info, 1), static_cast<unsigned>(Int(info, 2)),
+                                           static_cast<unsigned>(Int(info, 3)));
+  if (!opened.ok()) return Throw(info.Env(), opened.error(), Quoted(name));
+  return Napi::External<core::NamedSemaphore>::New(
+      info.Env(), new core::NamedSemaphore(std::move(opened.value())),
+      [](Napi::Env, core::NamedSemaphore* semaphore) { delete semaphore; });
+}
+
+Napi::Value SemUnlink(const Napi::CallbackInfo& info) {
+  const std::string name = Text(info, 0);
+  return Answer(info.Env(), core::NamedSemaphore::Unlink(name), Quoted(name));
+}
+
+// semWait(handle, timeoutMs) → false when the time was up
+Napi::Value SemWait(const Napi::CallbackInfo& info) {
+  const auto deadline = core::Deadline::AfterMs(info[1].As<Napi::Number>().DoubleValue());
+  const auto taken = SemaphoreOf(info).Wait(deadline);
+  if (!taken.ok()) return Throw(info.Env(), taken.error());
+  return Napi::Boolean::New(info.Env(), taken.value());
+}
+
+Napi::Value SemPost(const Napi::CallbackInfo& info) {
+  return Answer(info.Env(), SemaphoreOf(info).Post());
+}
+
+Napi::Value SemGetValue(const Napi::CallbackInfo& info) {
+  const auto value = SemaphoreOf(info).Value();
+  if (!value.ok()) return Throw(info.Env(), value.error());
+  return Napi::Number::New(info.Env(), value.value());
+}
+
+Napi::Value SemClose(const Napi::CallbackInfo& info) {
+  SemaphoreOf(info).Close();
+  return info.Env().Undefined();
+}
+
+// --- constants -----------------------------------------------------------------------------------
+
+Napi::Object Constants(Napi::Env env) {
+  auto constants = Napi::Object::New(env);
+#define MP_CONSTANT(name) constants.Set(#name, Napi::Number::New(env, name))
+#if !defined(_WIN32)
+  MP_CONSTANT(PROT_NONE);
+  MP_CONSTANT(PROT_READ);
+  MP_CONSTANT(PROT_WRITE);
+  MP_CONSTANT(PROT_EXEC);
+  MP_CONSTANT(MAP_SHARED);
+  MP_CONSTANT(MAP_PRIVATE);
+  MP_CONSTANT(MAP_ANONYMOUS);
+  MP_CONSTANT(MAP_NORESERVE);
+#if defined(MAP_POPULATE)
+  MP_CONSTANT(MAP_POPULATE);
+#endif
+#if defined(SEM_VALUE_MAX)
+  MP_CONSTANT(SEM_VALUE_MAX);
+#endif
+#endif
+#undef MP_CONSTANT
+  return constants;
+}
+
+template <Napi::Value (*callback)(const Napi::CallbackInfo&)>
+void Export(Napi::Object& exports, const char* name, void* data = nullptr) {
+  exports.Set(name, Napi::Function::New<callback>(exports.Env(), name, data));
+}
+
+}  // namespace
+
+void InitSharedMemory(Napi::Env env, Napi::Object exports) {
+  // The functions have a pointer to it; the mappings that outlive them hold the table itself.
+  auto* table = new Table(std::make_shared<MappedBuffers>());
+  env.AddCleanupHook(
+      [](Table* held) {
+        (*held)->Forget();
+        delete held;
+      },
+      table);
+
+  Export<ShmOpen>(exports, "shmOpen");
+  Export<ShmUnlink>(exports, "shmUnlink");
+  Export<Ftruncate>(exports, "ftruncate");
+  Export<PosixFallocate>(exports, "posixFallocate");
+  Export<Mmap>(exports, "mmap", table);
+  Export<Munmap>(exports, "munmap", table);
+  Export<PreferDirectBuffers>(exports, "preferDirectBuffers", table);
+
+  Export<SharedCreate>(exports, "sharedCreate", table);
+  Export<SharedAttach>(exports, "sharedAttach", table);
+  Export<SharedUnlink>(exports, "sharedUnlink");
+
+  Export<SemOpen>(exports, "semOpen");
+  Export<SemUnlink>(exports, "semUnlink");
+  Export<SemWait>(exports, "semWait");
+  Export<SemPost>(exports, "semPost");
+  Export<SemGetValue>(exports, "semGetValue");
+  Export<SemClose>(exports, "semClose");
+
+  exports.Set("memoryConstants", Constants(env));
+}
+
+}  // namespace mp
