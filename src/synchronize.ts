@@ -58,6 +58,11 @@ function patience(block: boolean, timeout: number | null | undefined): Milliseco
   return block ? milliseconds : 0;
 }
 
+/** For calls that need not wait. @throws as `patience`. */
+function checkTimeout(timeout: number | null | undefined): void {
+  if (timeout !== undefined) timeoutMs(timeout);
+}
+
 export interface LockOptions {
   /** Whether taking over the lock of a process that was killed throws OwnerDiedError (the lock is held then). */
   robust?: boolean | undefined;
@@ -289,6 +294,7 @@ export class Lock extends LockBase {
    *   changed. RuntimeError a task of this process holds it, and would for ever.
    */
   override acquire(block = true, timeout?: number | null): boolean {
+    checkTimeout(timeout);
     const words = this._words;
     const index = this._index;
     const mine = token === 0 ? identify() : token;
@@ -392,6 +398,7 @@ export class RLock extends LockBase {
 
   /** As Lock's, but the holder acquires again without waiting. */
   override acquire(block = true, timeout?: number | null): boolean {
+    checkTimeout(timeout);
     if (this._isMine()) {
       this.#depth++;
       return true;
@@ -571,6 +578,7 @@ export class Semaphore extends Acquirable {
 
   /** @returns whether one was taken. @param timeout seconds; null waits for ever, 0 or less polls. */
   override acquire(block = true, timeout?: number | null): boolean {
+    checkTimeout(timeout);
     const words = this._words;
     const index = this._index;
     for (let value = Atomics.load(words, index); value > 0;) {
