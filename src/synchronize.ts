@@ -131,8 +131,13 @@ abstract class Acquirable {
   with<T>(fn: () => T): T {
     if (fn instanceof AsyncFunction || this._heldByTask()) return this._withAsync(fn) as T;
     this.acquire();
-    return this._run(fn);
+    const result = this._run(fn);
+    if (isPromise(result)) this._heldByTaskNow();
+    return result;
   }
+
+  /** @internal What was acquired by blocking is held until a promise settles. */
+  _heldByTaskNow(): void {}
 
   /** @internal Whether waiting for it without the event loop would be waiting for ourselves. */
   abstract _heldByTask(): boolean;
@@ -261,6 +266,10 @@ abstract class LockBase extends Acquirable {
 
   override _heldByTask(): boolean {
     return this._byTask && this._ours();
+  }
+
+  override _heldByTaskNow(): void {
+    this._byTask = true;
   }
 
   /** @internal For the text forms, CPython's. */
@@ -624,6 +633,10 @@ export class Semaphore extends Acquirable {
 
   override _heldByTask(): boolean {
     return this.#tasks > 0 && this.getValue() === 0;
+  }
+
+  override _heldByTaskNow(): void {
+    this.#tasks++;
   }
 
   override toString(): string {
