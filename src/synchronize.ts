@@ -341,12 +341,20 @@ export class Lock extends LockBase {
     return byTask;
   }
 
-  _acquireRestore(): void {
-    this.acquire();
+  _acquireRestore(byTask: boolean): void {
+    try {
+      this.acquire();
+    } finally {
+      this._byTask = byTask;
+    }
   }
 
-  async _acquireRestoreAsync(): Promise<void> {
-    await this._takeAsync(-1, undefined);
+  async _acquireRestoreAsync(byTask: boolean): Promise<void> {
+    try {
+      await this._takeAsync(-1, undefined);
+    } finally {
+      this._byTask = byTask;
+    }
   }
 
   override toString(): string {
@@ -519,16 +527,23 @@ export class RLock extends LockBase {
     return saved;
   }
 
+  // What is taken over from a dead owner is held, error or not.
   _acquireRestore({ depth, hold }: SavedRLock): void {
-    this._take(-1);
-    this.#depth = depth;
-    this.#hold = hold;
+    try {
+      this._take(-1);
+    } finally {
+      this.#depth = depth;
+      this.#hold = hold;
+    }
   }
 
   async _acquireRestoreAsync({ depth, hold }: SavedRLock): Promise<void> {
-    await this._takeAsync(-1, undefined);
-    this.#depth = depth;
-    this.#hold = hold;
+    try {
+      await this._takeAsync(-1, undefined);
+    } finally {
+      this.#depth = depth;
+      this.#hold = hold;
+    }
   }
 
   override toString(): string {
