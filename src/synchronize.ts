@@ -111,26 +111,46 @@ abstract class Acquirable {
   ): Promise<boolean>;
   abstract release(): void;
 
-  /** Acquires, and answers what releases at the end of a `using` scope. */
+  /**
+   * Acquires, and answers what releases at the end of a `using` scope. An OwnerDiedError means that the scope has
+   * not begun: nothing is held.
+   */
   guard(): Guard {
-    this.acquire();
+    this.#begin();
     return new Guard(() => this.release());
   }
 
   /** As `guard`, without blocking the event loop: `using held = await lock.guardAsync()`. */
   async guardAsync(options?: AsyncOptions): Promise<Guard> {
-    await this.acquireAsync(true, null, options);
+    try {
+      await this.acquireAsync(true, null, options);
+    } catch (error) {
+      throw this.#notBegun(error);
+    }
     return new Guard(() => this.release());
+  }
+
+  #begin(): void {
+    try {
+      this.acquire();
+    } catch (error) {
+      throw this.#notBegun(error);
+    }
+  }
+
+  #notBegun(error: unknown): unknown {
+    if (error instanceof OwnerDiedError) this.release();
+    return error;
   }
 
   /**
    * Runs `fn` while it is held, and answers what `fn` does; released also when that throws or rejects. With an
    * async function, or while another task of this process holds it, it waits on the event loop and answers a
-   * promise.
+   * promise. An OwnerDiedError means that `fn` has not run and nothing is held.
    */
   with<T>(fn: () => T): T {
     if (fn instanceof AsyncFunction || this._heldByTask()) return this._withAsync(fn) as T;
-    this.acquire();
+    this.#begin();
     const result = this._run(fn);
     if (isPromise(result)) this._heldByTaskNow();
     return result;
@@ -144,7 +164,11 @@ abstract class Acquirable {
 
   /** @internal */
   async _withAsync<T>(fn: () => T): Promise<Awaited<T>> {
-    await this.acquireAsync();
+    try {
+      await this.acquireAsync();
+    } catch (error) {
+      throw this.#notBegun(error);
+    }
     return (await this._run(fn)) as Awaited<T>;
   }
 
@@ -490,7 +514,7 @@ export class RLock extends LockBase {
       return this._run(fn);
     }
     if (fn instanceof AsyncFunction || this._heldByTask()) return this._withAsync(fn) as T;
-    this.acquire();
+    this.guard(); // _run releases.
     const hold: Hold = { outer: holds?.getStore(), entered: true };
     this.#hold = hold;
     return holdsOfContext().run(hold, () => this._run(fn));
@@ -498,7 +522,12 @@ export class RLock extends LockBase {
 
   override async _withAsync<T>(fn: () => T): Promise<Awaited<T>> {
     const hold: Hold = { outer: holds?.getStore(), entered: true };
-    await this.#acquireFor(hold, -1);
+    try {
+      await this.#acquireFor(hold, -1);
+    } catch (error) {
+      if (error instanceof OwnerDiedError) holdsOfContext().run(hold, () => this.release());
+      throw error;
+    }
     return (await holdsOfContext().run(hold, () => this._run(fn))) as Awaited<T>;
   }
 
@@ -680,16 +709,19 @@ export class BoundedSemaphore extends Semaphore {
 /** The states of a waiter in a condition's list. */
 const Waiting = { free: 0, waiting: 1, notified: 2 } as const;
 
-// A condition's slot: word 0 counts waiters, word 1 is the index of the first block. A block of waiters is a
-// slot: three waiters of 4 words (state, number, token and start of its process), then the next block's index.
+// A condition's slot: word 0 counts waits, word 1 is the index of the first block. A block of waiters is a slot:
+// four waiters of 3 words, then the next block's index. A waiter: its state in bits 0 and 1 and the number of its
+// wait above, so that whoever has looked at one wait can never change the next one at the same place; token and start
+// of its process.
 const COUNTER = 0;
 const FIRST_BLOCK = 1;
-const WAITERS_PER_BLOCK = 3;
-const WAITER_WORDS = 4;
+const WAITERS_PER_BLOCK = 4;
+const WAITER_WORDS = 3;
 const NEXT_BLOCK = 12;
-const NUMBER = 1;
-const OWNER = 2;
-const OWNER_START = 3;
+const OWNER = 1;
+const OWNER_START = 2;
+const STATE = 3;
+const NUMBER = ~STATE;
 
 /**
  * A condition variable: waits for other processes to say that something has changed. Mirrors
@@ -703,6 +735,7 @@ export class Condition extends Acquirable {
   readonly #lock: LockBase;
   readonly #words: Int32Array;
   readonly #index: number;
+  #lastLook = 0;
 
   /** @param lock a Lock or RLock; without one, a new RLock. */
   constructor(lock?: Lock | RLock | null) {
@@ -748,16 +781,16 @@ export class Condition extends Acquirable {
 
   /** @internal As `wait`; answers 'looked' after a slice when `briefly`, and forgets that it waited. */
   _wait(milliseconds: Milliseconds, briefly = false): 'notified' | 'timeout' | 'looked' {
-    const waiter = this.#enlist();
+    const { place: waiter, waiting } = this.#enlist();
     const saved = this.#lock._releaseSave();
     const words = this.#words;
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
     let slices = 0;
-    while (Atomics.load(words, waiter) === Waiting.waiting) {
+    while (Atomics.load(words, waiter) === waiting) {
       const left = end - performance.now();
       if (left <= 0 || (briefly && slices > 0)) break;
       const began = performance.now();
-      native.park(words, waiter, Waiting.waiting, left === Infinity ? -1 : left);
+      native.park(words, waiter, waiting, left === Infinity ? -1 : left);
       if (performance.now() - began > LONG_SLEEP_MS) {
         slices++;
         this._passOn();
@@ -790,18 +823,18 @@ export class Condition extends Acquirable {
     signal: AbortSignal | null | undefined,
     briefly = false,
   ): Promise<'notified' | 'timeout' | 'looked'> {
-    const waiter = this.#enlist();
+    const { place: waiter, waiting } = this.#enlist();
     const saved = this.#lock._releaseSave();
     const place = { words: this.#words, index: waiter };
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
     let aborted = true;
     let notified = false;
     try {
-      while (Atomics.load(place.words, waiter) === Waiting.waiting) {
+      while (Atomics.load(place.words, waiter) === waiting) {
         const left = end - performance.now();
         if (left <= 0) break;
-        await changed(place, Waiting.waiting, Math.min(left, SLICE_MS), signal);
-        if (Atomics.load(place.words, waiter) !== Waiting.waiting) break;
+        await changed(place, waiting, Math.min(left, SLICE_MS), signal);
+        if (Atomics.load(place.words, waiter) !== waiting) break;
         this._passOn();
         if (briefly) break;
       }
@@ -853,9 +886,8 @@ export class Condition extends Acquirable {
   /** Wakes the `n` that have waited longest, or as many as wait. @throws AssertionError the lock is not held. */
   notify(n = 1): void {
     if (!this.#lock._isMine()) throw new AssertionError('lock is not owned');
-    for (let left = checkInt(n, 'n'); left > 0; left--) {
-      if (!this.#notifyOne()) return;
-    }
+    const count = checkInt(n, 'n');
+    if (count > 0) this.#notifyFirst(count);
   }
 
   /** Wakes all that wait. @throws AssertionError the lock is not held. */
@@ -863,32 +895,39 @@ export class Condition extends Acquirable {
     this.notify(SEM_VALUE_MAX);
   }
 
-  #notifyOne(): boolean {
+  #notifyFirst(count: number): void {
     const words = this.#words;
-    for (;;) {
-      let longest: number | undefined;
-      for (const waiter of this.#waiters()) {
-        if (Atomics.load(words, waiter) !== Waiting.waiting) continue;
-        const number = words[waiter + NUMBER]!;
-        // Numbers wrap: the difference tells who came first.
-        if (longest === undefined || (number - words[longest + NUMBER]!) << 0 < 0) longest = waiter;
-      }
-      if (longest === undefined) return false;
-      const { waiting, notified } = Waiting;
-      if (Atomics.compareExchange(words, longest, waiting, notified) !== waiting) continue;
-      native.unpark(words, longest, 1);
-      return true;
+    const waits: { waiter: number; seen: number }[] = [];
+    for (const waiter of this.#waiters()) {
+      const seen = Atomics.load(words, waiter);
+      if ((seen & STATE) === Waiting.waiting) waits.push({ waiter, seen });
+    }
+    // Numbers wrap: the difference tells who came first.
+    waits.sort((a, b) => ((a.seen & NUMBER) - (b.seen & NUMBER)) | 0);
+    let left = count;
+    for (const { waiter, seen } of waits) {
+      if (left === 0) return;
+      const notified = (seen & NUMBER) | Waiting.notified;
+      if (Atomics.compareExchange(words, waiter, seen, notified) !== seen) continue;
+      native.unpark(words, waiter, 1);
+      left--;
     }
   }
 
   /** Frees the places of waiters that died, and passes on the notifications that they got. */
   _passOn(): void {
+    // One look per slice is enough for all tasks of a process.
+    const now = performance.now();
+    if (now - this.#lastLook < SLICE_MS / 2) return;
+    this.#lastLook = now;
     const words = this.#words;
     for (const waiter of this.#waiters()) {
-      const state = Atomics.load(words, waiter);
-      if (state === Waiting.free || !native.isDead(words, waiter + OWNER)) continue;
-      if (Atomics.compareExchange(words, waiter, state, Waiting.free) !== state) continue;
-      if (state === Waiting.notified) this.#notifyOne();
+      const seen = Atomics.load(words, waiter);
+      const state = seen & STATE;
+      if (state === Waiting.free || words[waiter + OWNER] === token) continue;
+      if (!native.isDead(words, waiter + OWNER)) continue;
+      if (Atomics.compareExchange(words, waiter, seen, Waiting.free) !== seen) continue;
+      if (state === Waiting.notified) this.#notifyFirst(1);
     }
   }
 
@@ -896,7 +935,7 @@ export class Condition extends Acquirable {
   get _sleepers(): number {
     let count = 0;
     for (const waiter of this.#waiters()) {
-      if (Atomics.load(this.#words, waiter) === Waiting.waiting) count++;
+      if ((Atomics.load(this.#words, waiter) & STATE) === Waiting.waiting) count++;
     }
     return count;
   }
@@ -909,25 +948,26 @@ export class Condition extends Acquirable {
     }
   }
 
-  /** With the lock held. A place in the list, taken by its last store. */
-  #enlist(): number {
+  /** With the lock held. A place in the list, taken by its last store, and what is there as long as it waits. */
+  #enlist(): { place: number; waiting: number } {
     if (!this.#lock._isMine()) {
       throw new AssertionError('must acquire() condition before using wait()');
     }
     const words = this.#words;
     let place: number | undefined;
     for (const waiter of this.#waiters()) {
-      if (Atomics.load(words, waiter) === Waiting.free) {
+      if ((Atomics.load(words, waiter) & STATE) === Waiting.free) {
         place = waiter;
         break;
       }
     }
     place ??= this.#grow();
-    words[place + NUMBER] = Atomics.add(words, this.#index + COUNTER, 1);
+    const number = Atomics.add(words, this.#index + COUNTER, 1);
     words[place + OWNER] = token;
     words[place + OWNER_START] = start;
-    Atomics.store(words, place, Waiting.waiting);
-    return place;
+    const waiting = (number << 2) | Waiting.waiting;
+    Atomics.store(words, place, waiting);
+    return { place, waiting };
   }
 
   /** A further block, linked when it is ready. */
@@ -942,7 +982,7 @@ export class Condition extends Acquirable {
 
   /** Gives its place up; whether it was notified. */
   #delist(waiter: number): boolean {
-    return Atomics.exchange(this.#words, waiter, Waiting.free) === Waiting.notified;
+    return (Atomics.exchange(this.#words, waiter, Waiting.free) & STATE) === Waiting.notified;
   }
 
   override toString(): string {
@@ -1121,9 +1161,9 @@ export class Barrier {
         if (this.#condition._wait(remaining(end), true) !== 'notified') this.#findDead();
         if (performance.now() >= end) throw new BrokenBarrierError();
       }
-      const { place, position } = this.#arrive();
+      const { place, position, last } = this.#arrive();
       try {
-        if (position === this.#parties - 1) {
+        if (last) {
           this.#release(this.#action?.());
           return position;
         }
@@ -1136,7 +1176,7 @@ export class Barrier {
         if (this.#phase < 0) throw new BrokenBarrierError();
         return position;
       } catch (error) {
-        if (position === this.#parties - 1) this.#break();
+        if (last) this.#break();
         throw error;
       } finally {
         this.#leave(place);
@@ -1146,7 +1186,7 @@ export class Barrier {
     }
   }
 
-  /** As `wait`, without blocking the event loop; an async action is awaited. An abort breaks the barrier. */
+  /** As `wait`, without blocking the event loop; an async action is awaited. Who aborts has not arrived. */
   async waitAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<number> {
     const end = this.#end(timeout);
     checkAbortSignal(signal)?.throwIfAborted();
@@ -1158,9 +1198,9 @@ export class Barrier {
         if (outcome !== 'notified') this.#findDead();
         if (performance.now() >= end) throw new BrokenBarrierError();
       }
-      const { place, position } = this.#arrive();
+      const { place, position, last } = this.#arrive();
       try {
-        if (position === this.#parties - 1) {
+        if (last) {
           this.#release(await this.#action?.());
           return position;
         }
@@ -1174,7 +1214,7 @@ export class Barrier {
         return position;
       } catch (error) {
         const aborted = signal?.aborted === true && error === signal.reason;
-        if (position === this.#parties - 1) this.#break();
+        if (last) this.#break();
         if (aborted && this.#phase === Phase.draining) return position;
         throw error;
       } finally {
@@ -1201,7 +1241,8 @@ export class Barrier {
   }
 
   #end(timeout: number | null | undefined): number {
-    const milliseconds = timeoutMs(timeout === undefined ? this.#timeout : timeout);
+    // As in Python, None is the barrier's own timeout, too.
+    const milliseconds = timeoutMs(timeout ?? this.#timeout);
     return milliseconds < 0 ? Infinity : performance.now() + milliseconds;
   }
 
@@ -1233,13 +1274,17 @@ export class Barrier {
     return count;
   }
 
-  #arrive(): { place: number; position: number } {
-    const position = this.#inside();
+  /** The first place that is free is the position, so that all differ even after one has given up. */
+  #arrive(): { place: number; position: number; last: boolean } {
+    const last = this.#inside() === this.#parties - 1;
+    let position = 0;
     for (const place of this.#places()) {
-      if (Atomics.load(this.#words, place) !== 0) continue;
-      this.#words[place + 1] = start;
-      Atomics.store(this.#words, place, token);
-      return { place, position };
+      if (Atomics.load(this.#words, place) === 0) {
+        this.#words[place + 1] = start;
+        Atomics.store(this.#words, place, token);
+        return { place, position, last };
+      }
+      position++;
     }
     throw new BrokenBarrierError();
   }
