@@ -30,12 +30,15 @@ export function synchronizeConformance(method: string): void {
       expect(result.stdout, report(result)).toBe('waiting\n');
     });
 
-    test.each(WAITS)('with a listener it goes on, and the listener runs after it: %s', async (wait) => {
-      const result = await runFixture('synchronize/interrupted.mjs', {
-        args: [wait, method, 'listener'],
-      });
-      expect(result.code, report(result)).toBe(0);
-      expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');
-    });
+    test.each(WAITS)(
+      'with a listener it goes on, and the listener runs after it: %s',
+      async (wait) => {
+        const result = await runFixture('synchronize/interrupted.mjs', {
+          args: [wait, method, 'listener'],
+        });
+        expect(result.code, report(result)).toBe(0);
+        expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');
+      },
+    );
   });
 }
