@@ -42,21 +42,43 @@ function freshSegment(): Int32Array {
   return current;
 }
 
-function slotIn(words: Int32Array, count: number): number | undefined {
-  const size = count * SLOT_WORDS;
+/** The first words of a segment, which are no slots. */
+const HEADER_WORDS = 32;
+
+/**
+ * Kept for objects that grow where they are, such as a condition with many waiters: 4,096 slots of 65,534.
+ */
+const RESERVED_WORDS = 4096 * SLOT_WORDS;
+
+function slotIn(words: Int32Array, size: number, reserved: number): number | undefined {
+  const end = words.length - reserved;
+  // Counting is for good: what does not fit anyway is not counted.
+  if (Atomics.load(words, NEXT_SLOT) + size > end - Atomics.load(words, DATA_USED))
+    return undefined;
   const index = Atomics.add(words, NEXT_SLOT, size);
-  const end = words.length - Atomics.load(words, DATA_USED);
-  return index + size <= end ? index : undefined;
+  return index + size <= end - Atomics.load(words, DATA_USED) ? index : undefined;
 }
 
-/** `count` slots of 16 words in a row, one cache line each, all 0 but for the first one's tag. */
+/**
+ * `count` slots of 16 words in a row, one cache line each, all 0 but for the first one's tag.
+ *
+ * @param words the segment that it must be, for what belongs to an object there.
+ * @throws RangeError more than a segment has.
+ */
 export function allocateSlots(tag: number, count = 1, words?: Int32Array): Place {
+  const size = count * SLOT_WORDS;
+  const reserved = words === undefined ? RESERVED_WORDS : 0;
   let home = words ?? current ?? freshSegment();
-  let index = slotIn(home, count);
+  let index = slotIn(home, size, reserved);
   if (index === undefined) {
     if (words !== undefined) throw new RangeError('the segment of this object is full');
+    if (HEADER_WORDS + size > home.length - RESERVED_WORDS) {
+      throw new RangeError(
+        `an object of ${4 * size} bytes is larger than a segment of shared memory`,
+      );
+    }
     home = freshSegment();
-    index = slotIn(home, count)!;
+    index = slotIn(home, size, reserved)!;
   }
   Atomics.store(home, index + TAG_WORD, tag);
   return { words: home, index };
@@ -69,6 +91,8 @@ export const MOST_DATA_BYTES = 64 * 1024;
 export function allocateData(bytes: number): { buffer: ArrayBuffer; byteOffset: number } {
   const size = 2 * Math.max(1, Math.ceil(bytes / 8));
   for (let words = current ?? freshSegment(); ; words = freshSegment()) {
+    const room = words.length - Atomics.load(words, DATA_USED) - RESERVED_WORDS;
+    if (room - size < Atomics.load(words, NEXT_SLOT)) continue;
     const used = Atomics.add(words, DATA_USED, size) + size;
     const index = words.length - used;
     if (index < Atomics.load(words, NEXT_SLOT)) continue;

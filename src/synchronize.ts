@@ -58,6 +58,11 @@ function patience(block: boolean, timeout: number | null | undefined): Milliseco
   return block ? milliseconds : 0;
 }
 
+/** For calls that need not wait. @throws as `patience`. */
+function checkTimeout(timeout: number | null | undefined): void {
+  if (timeout !== undefined) timeoutMs(timeout);
+}
+
 export interface LockOptions {
   /** Whether taking over the lock of a process that was killed throws OwnerDiedError (the lock is held then). */
   robust?: boolean | undefined;
@@ -106,35 +111,64 @@ abstract class Acquirable {
   ): Promise<boolean>;
   abstract release(): void;
 
-  /** Acquires, and answers what releases at the end of a `using` scope. */
+  /**
+   * Acquires, and answers what releases at the end of a `using` scope. An OwnerDiedError means that the scope has
+   * not begun: nothing is held.
+   */
   guard(): Guard {
-    this.acquire();
+    this.#begin();
     return new Guard(() => this.release());
   }
 
   /** As `guard`, without blocking the event loop: `using held = await lock.guardAsync()`. */
   async guardAsync(options?: AsyncOptions): Promise<Guard> {
-    await this.acquireAsync(true, null, options);
+    try {
+      await this.acquireAsync(true, null, options);
+    } catch (error) {
+      throw this.#notBegun(error);
+    }
     return new Guard(() => this.release());
+  }
+
+  #begin(): void {
+    try {
+      this.acquire();
+    } catch (error) {
+      throw this.#notBegun(error);
+    }
+  }
+
+  #notBegun(error: unknown): unknown {
+    if (error instanceof OwnerDiedError) this.release();
+    return error;
   }
 
   /**
    * Runs `fn` while it is held, and answers what `fn` does; released also when that throws or rejects. With an
    * async function, or while another task of this process holds it, it waits on the event loop and answers a
-   * promise.
+   * promise. An OwnerDiedError means that `fn` has not run and nothing is held.
    */
   with<T>(fn: () => T): T {
     if (fn instanceof AsyncFunction || this._heldByTask()) return this._withAsync(fn) as T;
-    this.acquire();
-    return this._run(fn);
+    this.#begin();
+    const result = this._run(fn);
+    if (isPromise(result)) this._heldByTaskNow();
+    return result;
   }
+
+  /** @internal What was acquired by blocking is held until a promise settles. */
+  _heldByTaskNow(): void {}
 
   /** @internal Whether waiting for it without the event loop would be waiting for ourselves. */
   abstract _heldByTask(): boolean;
 
   /** @internal */
   async _withAsync<T>(fn: () => T): Promise<Awaited<T>> {
-    await this.acquireAsync();
+    try {
+      await this.acquireAsync();
+    } catch (error) {
+      throw this.#notBegun(error);
+    }
     return (await this._run(fn)) as Awaited<T>;
   }
 
@@ -258,6 +292,10 @@ abstract class LockBase extends Acquirable {
     return this._byTask && this._ours();
   }
 
+  override _heldByTaskNow(): void {
+    this._byTask = true;
+  }
+
   /** @internal For the text forms, CPython's. */
   _holder(): string {
     const word = Atomics.load(this._words, this._index);
@@ -289,6 +327,7 @@ export class Lock extends LockBase {
    *   changed. RuntimeError a task of this process holds it, and would for ever.
    */
   override acquire(block = true, timeout?: number | null): boolean {
+    checkTimeout(timeout);
     const words = this._words;
     const index = this._index;
     const mine = token === 0 ? identify() : token;
@@ -326,12 +365,20 @@ export class Lock extends LockBase {
     return byTask;
   }
 
-  _acquireRestore(): void {
-    this.acquire();
+  _acquireRestore(byTask: boolean): void {
+    try {
+      this.acquire();
+    } finally {
+      this._byTask = byTask;
+    }
   }
 
-  async _acquireRestoreAsync(): Promise<void> {
-    await this._takeAsync(-1, undefined);
+  async _acquireRestoreAsync(byTask: boolean): Promise<void> {
+    try {
+      await this._takeAsync(-1, undefined);
+    } finally {
+      this._byTask = byTask;
+    }
   }
 
   override toString(): string {
@@ -392,6 +439,7 @@ export class RLock extends LockBase {
 
   /** As Lock's, but the holder acquires again without waiting. */
   override acquire(block = true, timeout?: number | null): boolean {
+    checkTimeout(timeout);
     if (this._isMine()) {
       this.#depth++;
       return true;
@@ -466,7 +514,7 @@ export class RLock extends LockBase {
       return this._run(fn);
     }
     if (fn instanceof AsyncFunction || this._heldByTask()) return this._withAsync(fn) as T;
-    this.acquire();
+    this.guard(); // _run releases.
     const hold: Hold = { outer: holds?.getStore(), entered: true };
     this.#hold = hold;
     return holdsOfContext().run(hold, () => this._run(fn));
@@ -474,7 +522,12 @@ export class RLock extends LockBase {
 
   override async _withAsync<T>(fn: () => T): Promise<Awaited<T>> {
     const hold: Hold = { outer: holds?.getStore(), entered: true };
-    await this.#acquireFor(hold, -1);
+    try {
+      await this.#acquireFor(hold, -1);
+    } catch (error) {
+      if (error instanceof OwnerDiedError) holdsOfContext().run(hold, () => this.release());
+      throw error;
+    }
     return (await holdsOfContext().run(hold, () => this._run(fn))) as Awaited<T>;
   }
 
@@ -503,16 +556,23 @@ export class RLock extends LockBase {
     return saved;
   }
 
+  // What is taken over from a dead owner is held, error or not.
   _acquireRestore({ depth, hold }: SavedRLock): void {
-    this._take(-1);
-    this.#depth = depth;
-    this.#hold = hold;
+    try {
+      this._take(-1);
+    } finally {
+      this.#depth = depth;
+      this.#hold = hold;
+    }
   }
 
   async _acquireRestoreAsync({ depth, hold }: SavedRLock): Promise<void> {
-    await this._takeAsync(-1, undefined);
-    this.#depth = depth;
-    this.#hold = hold;
+    try {
+      await this._takeAsync(-1, undefined);
+    } finally {
+      this.#depth = depth;
+      this.#hold = hold;
+    }
   }
 
   override toString(): string {
@@ -571,6 +631,7 @@ export class Semaphore extends Acquirable {
 
   /** @returns whether one was taken. @param timeout seconds; null waits for ever, 0 or less polls. */
   override acquire(block = true, timeout?: number | null): boolean {
+    checkTimeout(timeout);
     const words = this._words;
     const index = this._index;
     for (let value = Atomics.load(words, index); value > 0;) {
@@ -618,6 +679,10 @@ export class Semaphore extends Acquirable {
     return this.#tasks > 0 && this.getValue() === 0;
   }
 
+  override _heldByTaskNow(): void {
+    this.#tasks++;
+  }
+
   override toString(): string {
     return `<${this.constructor.name}(value=${this.getValue()})>`;
   }
@@ -644,16 +709,19 @@ export class BoundedSemaphore extends Semaphore {
 /** The states of a waiter in a condition's list. */
 const Waiting = { free: 0, waiting: 1, notified: 2 } as const;
 
-// A condition's slot: word 0 counts waiters, word 1 is the index of the first block. A block of waiters is a
-// slot: three waiters of 4 words (state, number, token and start of its process), then the next block's index.
+// A condition's slot: word 0 counts waits, word 1 is the index of the first block. A block of waiters is a slot:
+// four waiters of 3 words, then the next block's index. A waiter: its state in bits 0 and 1 and the number of its
+// wait above, so that whoever has looked at one wait can never change the next one at the same place; token and start
+// of its process.
 const COUNTER = 0;
 const FIRST_BLOCK = 1;
-const WAITERS_PER_BLOCK = 3;
-const WAITER_WORDS = 4;
+const WAITERS_PER_BLOCK = 4;
+const WAITER_WORDS = 3;
 const NEXT_BLOCK = 12;
-const NUMBER = 1;
-const OWNER = 2;
-const OWNER_START = 3;
+const OWNER = 1;
+const OWNER_START = 2;
+const STATE = 3;
+const NUMBER = ~STATE;
 
 /**
  * A condition variable: waits for other processes to say that something has changed. Mirrors
@@ -667,6 +735,7 @@ export class Condition extends Acquirable {
   readonly #lock: LockBase;
   readonly #words: Int32Array;
   readonly #index: number;
+  #lastLook = 0;
 
   /** @param lock a Lock or RLock; without one, a new RLock. */
   constructor(lock?: Lock | RLock | null) {
@@ -711,15 +780,15 @@ export class Condition extends Acquirable {
   }
 
   #wait(milliseconds: Milliseconds): boolean {
-    const waiter = this.#enlist();
+    const { place: waiter, waiting } = this.#enlist();
     const saved = this.#lock._releaseSave();
     const words = this.#words;
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
-    while (Atomics.load(words, waiter) === Waiting.waiting) {
+    while (Atomics.load(words, waiter) === waiting) {
       const left = end - performance.now();
       if (left <= 0) break;
       const began = performance.now();
-      native.park(words, waiter, Waiting.waiting, left === Infinity ? -1 : left);
+      native.park(words, waiter, waiting, left === Infinity ? -1 : left);
       if (performance.now() - began > LONG_SLEEP_MS) this.#passOn();
     }
     let notified = false;
@@ -739,18 +808,18 @@ export class Condition extends Acquirable {
   async waitAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<boolean> {
     const milliseconds = timeoutMs(timeout);
     checkAbortSignal(signal)?.throwIfAborted();
-    const waiter = this.#enlist();
+    const { place: waiter, waiting } = this.#enlist();
     const saved = this.#lock._releaseSave();
     const place = { words: this.#words, index: waiter };
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
     let aborted = true;
     let notified = false;
     try {
-      while (Atomics.load(place.words, waiter) === Waiting.waiting) {
+      while (Atomics.load(place.words, waiter) === waiting) {
         const left = end - performance.now();
         if (left <= 0) break;
-        await changed(place, Waiting.waiting, Math.min(left, SLICE_MS), signal);
-        if (Atomics.load(place.words, waiter) !== Waiting.waiting) break;
+        await changed(place, waiting, Math.min(left, SLICE_MS), signal);
+        if (Atomics.load(place.words, waiter) !== waiting) break;
         this.#passOn();
       }
       aborted = false;
@@ -800,9 +869,8 @@ export class Condition extends Acquirable {
   /** Wakes the `n` that have waited longest, or as many as wait. @throws AssertionError the lock is not held. */
   notify(n = 1): void {
     if (!this.#lock._isMine()) throw new AssertionError('lock is not owned');
-    for (let left = checkInt(n, 'n'); left > 0; left--) {
-      if (!this.#notifyOne()) return;
-    }
+    const count = checkInt(n, 'n');
+    if (count > 0) this.#notifyFirst(count);
   }
 
   /** Wakes all that wait. @throws AssertionError the lock is not held. */
@@ -810,32 +878,39 @@ export class Condition extends Acquirable {
     this.notify(SEM_VALUE_MAX);
   }
 
-  #notifyOne(): boolean {
+  #notifyFirst(count: number): void {
     const words = this.#words;
-    for (;;) {
-      let longest: number | undefined;
-      for (const waiter of this.#waiters()) {
-        if (Atomics.load(words, waiter) !== Waiting.waiting) continue;
-        const number = words[waiter + NUMBER]!;
-        // Numbers wrap: the difference tells who came first.
-        if (longest === undefined || (number - words[longest + NUMBER]!) << 0 < 0) longest = waiter;
-      }
-      if (longest === undefined) return false;
-      const { waiting, notified } = Waiting;
-      if (Atomics.compareExchange(words, longest, waiting, notified) !== waiting) continue;
-      native.unpark(words, longest, 1);
-      return true;
+    const waits: { waiter: number; seen: number }[] = [];
+    for (const waiter of this.#waiters()) {
+      const seen = Atomics.load(words, waiter);
+      if ((seen & STATE) === Waiting.waiting) waits.push({ waiter, seen });
+    }
+    // Numbers wrap: the difference tells who came first.
+    waits.sort((a, b) => ((a.seen & NUMBER) - (b.seen & NUMBER)) | 0);
+    let left = count;
+    for (const { waiter, seen } of waits) {
+      if (left === 0) return;
+      const notified = (seen & NUMBER) | Waiting.notified;
+      if (Atomics.compareExchange(words, waiter, seen, notified) !== seen) continue;
+      native.unpark(words, waiter, 1);
+      left--;
     }
   }
 
   /** Frees the places of waiters that died, and passes on the notifications that they got. */
   #passOn(): void {
+    // One look per slice is enough for all tasks of a process.
+    const now = performance.now();
+    if (now - this.#lastLook < SLICE_MS / 2) return;
+    this.#lastLook = now;
     const words = this.#words;
     for (const waiter of this.#waiters()) {
-      const state = Atomics.load(words, waiter);
-      if (state === Waiting.free || !native.isDead(words, waiter + OWNER)) continue;
-      if (Atomics.compareExchange(words, waiter, state, Waiting.free) !== state) continue;
-      if (state === Waiting.notified) this.#notifyOne();
+      const seen = Atomics.load(words, waiter);
+      const state = seen & STATE;
+      if (state === Waiting.free || words[waiter + OWNER] === token) continue;
+      if (!native.isDead(words, waiter + OWNER)) continue;
+      if (Atomics.compareExchange(words, waiter, seen, Waiting.free) !== seen) continue;
+      if (state === Waiting.notified) this.#notifyFirst(1);
     }
   }
 
@@ -843,7 +918,7 @@ export class Condition extends Acquirable {
   get _sleepers(): number {
     let count = 0;
     for (const waiter of this.#waiters()) {
-      if (Atomics.load(this.#words, waiter) === Waiting.waiting) count++;
+      if ((Atomics.load(this.#words, waiter) & STATE) === Waiting.waiting) count++;
     }
     return count;
   }
@@ -856,25 +931,26 @@ export class Condition extends Acquirable {
     }
   }
 
-  /** With the lock held. A place in the list, taken by its last store. */
-  #enlist(): number {
+  /** With the lock held. A place in the list, taken by its last store, and what is there as long as it waits. */
+  #enlist(): { place: number; waiting: number } {
     if (!this.#lock._isMine()) {
       throw new AssertionError('must acquire() condition before using wait()');
     }
     const words = this.#words;
     let place: number | undefined;
     for (const waiter of this.#waiters()) {
-      if (Atomics.load(words, waiter) === Waiting.free) {
+      if ((Atomics.load(words, waiter) & STATE) === Waiting.free) {
         place = waiter;
         break;
       }
     }
     place ??= this.#grow();
-    words[place + NUMBER] = Atomics.add(words, this.#index + COUNTER, 1);
+    const number = Atomics.add(words, this.#index + COUNTER, 1);
     words[place + OWNER] = token;
     words[place + OWNER_START] = start;
-    Atomics.store(words, place, Waiting.waiting);
-    return place;
+    const waiting = (number << 2) | Waiting.waiting;
+    Atomics.store(words, place, waiting);
+    return { place, waiting };
   }
 
   /** A further block, linked when it is ready. */
@@ -889,7 +965,7 @@ export class Condition extends Acquirable {
 
   /** Gives its place up; whether it was notified. */
   #delist(waiter: number): boolean {
-    return Atomics.exchange(this.#words, waiter, Waiting.free) === Waiting.notified;
+    return (Atomics.exchange(this.#words, waiter, Waiting.free) & STATE) === Waiting.notified;
   }
 
   override toString(): string {
@@ -1075,7 +1151,7 @@ export class Barrier {
     try {
       place = this.#arrive();
       state = this.#state();
-      if (place.position === this.#parties - 1) {
+      if (place.last) {
         this.#actAndRelease();
         return place.position;
       }
@@ -1108,7 +1184,7 @@ export class Barrier {
     try {
       place = this.#arrive();
       state = this.#state();
-      if (place.position === this.#parties - 1) {
+      if (place.last) {
         await this.#actAndReleaseAsync();
         return place.position;
       }
@@ -1153,7 +1229,8 @@ export class Barrier {
   }
 
   #end(timeout: number | null | undefined): number {
-    const milliseconds = timeoutMs(timeout === undefined ? this.#timeout : timeout);
+    // As in Python, None is the barrier's own timeout, too.
+    const milliseconds = timeoutMs(timeout ?? this.#timeout);
     return milliseconds < 0 ? Infinity : performance.now() + milliseconds;
   }
 
@@ -1189,19 +1266,21 @@ export class Barrier {
     return count;
   }
 
-  /** With the lock held. @throws BrokenBarrierError. */
+  /** With the lock held. The first place that is free is the position, so that all differ even after one has given up. */
   #arrive(): Arrival {
     if (this.#lock.ownerDied) this.#findDead();
     if (this.broken) throw new BrokenBarrierError();
-    let free: number | undefined;
+    const last = this.#inside() === this.#parties - 1;
     let position = 0;
     for (const at of this.#places()) {
-      if (Atomics.load(this.#words, at) !== 0) position++;
-      else free ??= at;
+      if (Atomics.load(this.#words, at) === 0) {
+        this.#words[at + 1] = start;
+        Atomics.store(this.#words, at, token);
+        return { at, position, last };
+      }
+      position++;
     }
-    this.#words[free! + 1] = start;
-    Atomics.store(this.#words, free!, token);
-    return { at: free!, position };
+    throw new BrokenBarrierError();
   }
 
   #remove({ at }: Arrival): void {
@@ -1273,8 +1352,9 @@ export class Barrier {
   }
 }
 
-/** A party's place in the list, and which one it was to come. */
+/** A party's place in the list, its number, and whether nobody else is missing. */
 interface Arrival {
   at: number;
   position: number;
+  last: boolean;
 }

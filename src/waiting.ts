@@ -18,13 +18,15 @@ type NativeListener = InstanceType<Native['SegmentListener']>;
 
 class Listener {
   readonly #native: NativeListener;
+  /** Native code holds it only while something is watched. */
+  readonly #onReady = (ids: number[]): void => {
+    for (const id of ids) this.#fire(id);
+  };
   readonly #callbacks = new Map<number, () => void>();
   #lastId = 0;
 
   constructor(words: Int32Array) {
-    this.#native = new native.SegmentListener(words, (ids) => {
-      for (const id of ids) this.#fire(id);
-    });
+    this.#native = new native.SegmentListener(words, this.#onReady);
   }
 
   watch(index: number, what: number, expected: number, callback: () => void): () => void {

@@ -9,6 +9,7 @@
 #if !defined(_WIN32)
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -124,6 +125,22 @@ Napi::Value CreateSharedBuffer(const Napi::CallbackInfo& info) {
   return buffer.IsEmpty() ? env.Undefined() : buffer;
 }
 
+struct ThreadsName {
+  uint32_t token;
+  pid_t pid;
+};
+
+// The normal end of a worker thread. A child of a fork has the hooks of its parent, too.
+void OrphanLocksOf(void* argument) {
+  const std::unique_ptr<ThreadsName> name(static_cast<ThreadsName*>(argument));
+  if (name->pid != getpid()) return;
+  Registry& registry = TheRegistry();
+  std::lock_guard<std::mutex> lock(registry.mutex);
+  auto& tokens = registry.tokens;
+  tokens.erase(std::remove(tokens.begin(), tokens.end(), name->token), tokens.end());
+  Orphan({name->token});
+}
+
 // currentOwner() → [token, start] of the calling thread. From now on its end orphans what it holds.
 Napi::Value CurrentOwner(const Napi::CallbackInfo& info) {
   const core::Owner owner = core::CurrentOwner();
@@ -134,6 +151,7 @@ Napi::Value CurrentOwner(const Napi::CallbackInfo& info) {
     registry.pid = getpid();
     registry.tokens.push_back(owner.token);
   }
+  napi_add_env_cleanup_hook(info.Env(), OrphanLocksOf, new ThreadsName{owner.token, getpid()});
   Napi::Array result = Napi::Array::New(info.Env(), 2);
   result[0u] = Napi::Number::New(info.Env(), owner.token);
   result[1u] = Napi::Number::New(info.Env(), static_cast<int32_t>(owner.start));
@@ -202,11 +220,15 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
     uv_async_init(loop, async_,
                   [](uv_async_t* async) { static_cast<SegmentListener*>(async->data)->Fire(); });
     uv_unref(reinterpret_cast<uv_handle_t*>(async_));
-    callback_ = Napi::Persistent(info[1].As<Napi::Function>());
+    // The function leads back to this object: what it is for keeps both, or, while it waits, the event loop does.
+    callback_ = Napi::Weak(info[1].As<Napi::Function>());
     SegmentPtr segment;
-    for (auto& held : TheRegistry().segments) {
-      SegmentPtr candidate = held.lock();
-      if (candidate != nullptr && candidate->words() == WordsOf(info)) segment = candidate;
+    {
+      std::lock_guard<std::mutex> lock(TheRegistry().mutex);
+      for (auto& held : TheRegistry().segments) {
+        SegmentPtr candidate = held.lock();
+        if (candidate != nullptr && candidate->words() == WordsOf(info)) segment = candidate;
+      }
     }
     listener_ = new core::Listener(segment, [async = async_] { uv_async_send(async); });
   }
@@ -225,15 +247,24 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
                      static_cast<core::WatchFor>(info[2].As<Napi::Number>().Uint32Value()),
                      info[3].As<Napi::Number>());
   }
-  void Forget(const Napi::CallbackInfo& info) { listener_->Forget(info[0].As<Napi::Number>()); }
-  void Ref(const Napi::CallbackInfo&) { uv_ref(reinterpret_cast<uv_handle_t*>(async_)); }
-  void Unref(const Napi::CallbackInfo&) { uv_unref(reinterpret_cast<uv_handle_t*>(async_)); }
+  // In a child of a fork a wait of the parent's may still be given up.
+  void Forget(const Napi::CallbackInfo& info) {
+    if (getpid() == pid_) listener_->Forget(info[0].As<Napi::Number>());
+  }
+  void Ref(const Napi::CallbackInfo&) {
+    callback_.Ref();
+    uv_ref(reinterpret_cast<uv_handle_t*>(async_));
+  }
+  void Unref(const Napi::CallbackInfo&) {
+    callback_.Unref();
+    if (getpid() == pid_) uv_unref(reinterpret_cast<uv_handle_t*>(async_));
+  }
 
   void Fire() {
     Napi::Env env = Env();
     Napi::HandleScope scope(env);
     const std::vector<uint32_t> ready = listener_->TakeReady();
-    if (ready.empty()) return;
+    if (ready.empty() || callback_.IsEmpty() || callback_.Value().IsEmpty()) return;
     Napi::Array ids = Napi::Array::New(env, ready.size());
     for (uint32_t i = 0; i < ready.size(); i++) ids[i] = Napi::Number::New(env, ready[i]);
     callback_.Value().MakeCallback(env.Global(), {ids}, context_);

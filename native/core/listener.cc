@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 
 #include "core/lock.h"
@@ -31,14 +32,27 @@ bool Await(Word* word, uint32_t seen, uint32_t flag) {
   return (seen & flag) != 0 || word->compare_exchange_strong(seen, seen | flag, kSeqCst);
 }
 
-bool IsReady(Word* word, const Entry& entry, bool look_for_death) {
+// One look at each owner, however many locks it holds.
+class Deaths {
+ public:
+  bool Has(uint32_t lock_word, uint32_t start) {
+    const auto [known, fresh] = known_.try_emplace(lock_word & ~kWaiters, false);
+    if (fresh) known->second = IsDead(lock_word, start);
+    return known->second;
+  }
+
+ private:
+  std::unordered_map<uint32_t, bool> known_;
+};
+
+bool IsReady(Word* word, const Entry& entry, Deaths* deaths) {
   for (;;) {
     const uint32_t seen = word->load(kSeqCst);
     switch (entry.what) {
       case WatchFor::kLock:
         if (seen == 0) return true;
         if (!Await(word, seen, kWaiters)) continue;
-        return look_for_death && IsDead(seen, word[1].load(std::memory_order_relaxed));
+        return deaths != nullptr && deaths->Has(seen, word[1].load(std::memory_order_relaxed));
       case WatchFor::kSemaphore:
         if ((seen & kMaxSemaphore) != 0) return true;
         if (!Await(word, seen, kSemaphoreWaiters)) continue;
@@ -64,8 +78,10 @@ struct Listener::State {
   // With the mutex held. Moves what is ready.
   bool Collect(bool look_for_death) {
     const size_t before = ready.size();
+    Deaths deaths;
     auto is_ready = [&](const Entry& entry) {
-      if (!IsReady(segment->words() + entry.index, entry, look_for_death)) return false;
+      if (!IsReady(segment->words() + entry.index, entry, look_for_death ? &deaths : nullptr))
+        return false;
       ready.push_back(entry.id);
       return true;
     };
@@ -113,7 +129,7 @@ void Listener::Watch(uint32_t id, uint32_t index, WatchFor what, uint32_t expect
   // Before the word is looked at: whoever changes it after that rings.
   state_->segment->header()->bell_used.store(1, kSeqCst);
   const Entry entry{id, index, what, expected};
-  if (IsReady(state_->segment->words() + index, entry, false)) {
+  if (IsReady(state_->segment->words() + index, entry, nullptr)) {
     state_->ready.push_back(id);
     state_->notify();
     return;

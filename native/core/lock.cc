@@ -4,6 +4,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace mp::core {
 namespace {
 
@@ -57,11 +59,12 @@ Acquired AcquireLock(Word* lock, const Owner& me, const Deadline& deadline) {
       if (TryTake(lock, seen, me.token | kWaiters, me)) return Acquired::kOwnerDied;
       continue;
     }
-    if (late) return Acquired::kNo;
-    if ((seen & kWaiters) == 0) {
+    // Whoever has waited says that others may, also when it gives up: it may have been woken in their stead.
+    if ((seen & kWaiters) == 0 && (parked || !late)) {
       if (!lock->compare_exchange_strong(seen, seen | kWaiters, kSeqCst)) continue;
       seen |= kWaiters;
     }
+    if (late) return Acquired::kNo;
     waited_for = seen;
     Park(lock, seen, deadline);
   }
@@ -102,9 +105,11 @@ bool ReleaseSemaphore(Word* semaphore, SegmentHeader* header, uint32_t max) {
   } while (!semaphore->compare_exchange_weak(seen, seen + 1, kSeqCst));
   if ((seen & kSemaphoreWaiters) != 0) {
     uint32_t now = seen + 1;
-    // Nobody sleeps: the next release need not ask. Whoever is about to sleep sees the word change.
-    if (Unpark(semaphore, 1) == 0) {
-      semaphore->compare_exchange_strong(now, now & ~kSemaphoreWaiters, kSeqCst);
+    // Nobody sleeps: the next release need not ask. Whoever is about to sleep sees the word change, and whoever went
+    // to sleep meanwhile, when the word was for a moment another one and then this again, is woken to say so again.
+    if (Unpark(semaphore, 1) == 0 &&
+        semaphore->compare_exchange_strong(now, now & ~kSemaphoreWaiters, kSeqCst)) {
+      Unpark(semaphore, INT32_MAX);
     }
     RingBell(header);
   }
@@ -113,7 +118,8 @@ bool ReleaseSemaphore(Word* semaphore, SegmentHeader* header, uint32_t max) {
 
 void OrphanLocks(SegmentHeader* header, uint32_t token) {
   Word* words = reinterpret_cast<Word*>(header);
-  const uint32_t end = header->next_slot.load(kSeqCst);
+  // Those who found the segment full have counted beyond its end.
+  const uint32_t end = std::min(header->next_slot.load(kSeqCst), header->size - kSlotWords + 1);
   for (uint32_t slot = sizeof(SegmentHeader) / sizeof(Word); slot < end; slot += kSlotWords) {
     if (words[slot + kTagWord].load(std::memory_order_relaxed) != kLockTag) continue;
     uint32_t seen = words[slot].load(kSeqCst);

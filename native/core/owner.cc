@@ -44,14 +44,13 @@ Owner CurrentOwner() {
   return {Token(thread, start), start};
 }
 
-bool IsDead(uint32_t lock_word, uint32_t start) {
+bool IsDead(uint32_t lock_word, uint32_t) {
   const auto thread = static_cast<int>((lock_word >> 1) & kThreadMask);
   if (thread == 0) return false;
   const auto facts = LookAtProcess(thread);
   if (!facts.ok()) return false;  // It cannot be looked at: nobody's lock is taken on a guess.
   if (!facts.value() || facts.value()->zombie) return true;
-  const auto now = static_cast<uint32_t>(facts.value()->start_time);
-  return now != start && Token(thread, now) != (lock_word & ~kWaiters);
+  return Token(thread, static_cast<uint32_t>(facts.value()->start_time)) != (lock_word & ~kWaiters);
 }
 
 }  // namespace mp::core

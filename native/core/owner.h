@@ -6,9 +6,8 @@
 //   bits 23-30   a digest of when the thread started, so that one with a recycled id is not taken for it
 //   bit 31       0
 //
-// The word after the lock's holds the start time itself. It is written just after the lock was taken: a process that
-// dies in between leaves an old one. So a start time that does not match says nothing, a digest that does not match
-// says that the owner is dead.
+// The word after the lock's holds the start time itself. It is written just after the lock was taken: until then, or
+// when a process dies in between, it is an old one. So it says nothing about who lives; only the digest does.
 #ifndef MP_CORE_OWNER_H_
 #define MP_CORE_OWNER_H_
 
