@@ -41,7 +41,32 @@ export function sleep(seconds: number): void {
   checkSeconds(seconds, 'seconds');
   if (seconds < 0) throw new ValueError('sleep length must be non-negative');
   if (seconds === Infinity) throw new RangeError('sleep length must be finite');
-  native.sleepMs(seconds * 1000);
+  waitInSlices(seconds * 1000, (milliseconds) => {
+    native.sleepMs(milliseconds);
+    return false;
+  });
+}
+
+/** A Worker is ended between two lines of its JavaScript: there no call may block for longer than this. */
+const SLICE_MS = native.isMainThread() ? Infinity : 250;
+
+/**
+ * Calls a blocking `wait`, which answers whether what it waited for has come, until it has or the time is up.
+ * On the main thread that is one call.
+ *
+ * @param milliseconds negative: without a limit.
+ */
+export function waitInSlices(
+  milliseconds: number,
+  wait: (milliseconds: number) => boolean,
+): boolean {
+  if (SLICE_MS === Infinity) return wait(milliseconds);
+  const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+  for (;;) {
+    const left = end - performance.now();
+    if (wait(Math.max(0, Math.min(left, SLICE_MS)))) return true;
+    if (left <= SLICE_MS) return false;
+  }
 }
 
 /** The longest delay that setTimeout takes: beyond 24.8 days it would fire at once. */

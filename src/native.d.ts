@@ -60,6 +60,8 @@ export interface NativePosix {
    * `process.pid`.
    */
   getpid(): number;
+  /** Whether this thread is the one the process began with: false in a Worker. */
+  isMainThread(): boolean;
   setsid(): void;
   getsid(pid: number): number;
   getpgid(pid: number): number;

@@ -470,16 +470,68 @@ export interface SpawnOptions {
  * @throws Error with the code of the failed step in the new process: ENOENT, EACCES or ENOEXEC of
  *   the exec, EBADF of a file action. TypeError, ValueError: an argument.
  */
-export function spawn(path: string, argv: readonly string[], options: SpawnOptions = {}): number {
-  return start(path, argv, options, false);
+export function spawn(path: string, argv: readonly string[], options?: SpawnOptions): number;
+export function spawn(
+  path: string,
+  argv: readonly string[],
+  env: SpawnOptions['env'],
+  options?: SpawnOptions,
+): number;
+export function spawn(
+  path: string,
+  argv: readonly string[],
+  third?: SpawnOptions | SpawnOptions['env'],
+  fourth?: SpawnOptions,
+): number {
+  return start(path, argv, spawnOptions(third, fourth), false);
 }
 
 /**
  * As `spawn`, but a `path` without a slash is looked for along PATH of this process. Mirrors
  * `os.posix_spawnp`.
  */
-export function spawnp(path: string, argv: readonly string[], options: SpawnOptions = {}): number {
-  return start(path, argv, options, true);
+export function spawnp(path: string, argv: readonly string[], options?: SpawnOptions): number;
+export function spawnp(
+  path: string,
+  argv: readonly string[],
+  env: SpawnOptions['env'],
+  options?: SpawnOptions,
+): number;
+export function spawnp(
+  path: string,
+  argv: readonly string[],
+  third?: SpawnOptions | SpawnOptions['env'],
+  fourth?: SpawnOptions,
+): number {
+  return start(path, argv, spawnOptions(third, fourth), true);
+}
+
+const SPAWN_OPTIONS = new Set([
+  'env',
+  'fileActions',
+  'setpgroup',
+  'setsid',
+  'setsigmask',
+  'setsigdef',
+  'resetids',
+]);
+
+/**
+ * `spawn(path, argv, options)`, or, as Python has it, `spawn(path, argv, env, options)`. A single third argument is
+ * the environment unless it consists of options only.
+ */
+function spawnOptions(third: unknown, fourth: unknown): SpawnOptions {
+  if (third !== undefined && (typeof third !== 'object' || third === null)) {
+    throw wrongType('options', 'an object', third);
+  }
+  const areOptions = Object.keys(third ?? {}).every((key) => SPAWN_OPTIONS.has(key));
+  if (fourth === undefined) return (areOptions ? (third ?? {}) : { env: third }) as SpawnOptions;
+  if (typeof fourth !== 'object' || fourth === null)
+    throw wrongType('options', 'an object', fourth);
+  for (const key of Object.keys(fourth)) {
+    if (!SPAWN_OPTIONS.has(key)) throw new TypeError(`spawn has no option '${key}'`);
+  }
+  return { ...(third === undefined ? {} : { env: third }), ...fourth } as SpawnOptions;
 }
 
 function start(

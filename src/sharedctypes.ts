@@ -8,6 +8,7 @@
  * killed while it holds the lock is what `Lock` says.
  */
 
+import { constants } from 'node:buffer';
 import { inspect } from 'node:util';
 import { wrongType } from './arguments.js';
 import { ValueError } from './errors.js';
@@ -95,7 +96,12 @@ function real(value: unknown): number {
   throw wrongType('the value', 'a number', value);
 }
 
+function single(value: unknown): number {
+  return Math.fround(real(value));
+}
+
 function character(value: unknown): number {
+  if (typeof value === 'boolean') return Number(value);
   if (value instanceof Uint8Array && value.length === 1) return value[0]!;
   if (Number.isInteger(value) && (value as number) >= 0 && (value as number) < 256) {
     return value as number;
@@ -131,7 +137,7 @@ const TYPES: Record<TypeCode, Type> = {
     : { name: 'c_ulong', Elements: BigUint64Array, ...BIG_INTEGERS },
   q: { name: 'c_longlong', Elements: BigInt64Array, ...BIG_INTEGERS },
   Q: { name: 'c_ulonglong', Elements: BigUint64Array, ...BIG_INTEGERS },
-  f: { name: 'c_float', Elements: Float32Array, ...REALS },
+  f: { name: 'c_float', Elements: Float32Array, ...REALS, convert: single },
   d: { name: 'c_double', Elements: Float64Array, ...REALS },
   c: {
     name: 'c_char',
@@ -157,6 +163,9 @@ function typeOf(code: unknown): Type {
 
 function allocate(type: Type, length: number): Elements {
   const bytes = length * type.Elements.BYTES_PER_ELEMENT;
+  if (bytes > constants.MAX_LENGTH) {
+    throw new RangeError(`this Node has no arrays beyond ${constants.MAX_LENGTH} bytes`);
+  }
   if (bytes > MOST_DATA_BYTES) {
     return new type.Elements(native.createSharedBuffer(bytes), 0, length);
   }
@@ -341,6 +350,11 @@ export function RawValue<Code extends TypeCode>(
 // -------------------------------------------------------------------------------------------------
 // Array
 
+/** '1.5', '-1', 'NaN': a number, as a property's name. */
+function isNumeric(key: string): boolean {
+  return key === '-0' || String(Number(key)) === key;
+}
+
 /** '7', as a property's name: the index, or -1. */
 function indexOf(key: string): number {
   const first = key.charCodeAt(0);
@@ -360,12 +374,20 @@ const ELEMENT_ACCESS: ProxyHandler<RawSharedArray> = {
   set(array, key, value) {
     if (typeof key === 'string') {
       const index = indexOf(key);
-      if (index >= 0 || /^-\d+$/.test(key)) {
+      if (index >= 0 || isNumeric(key)) {
         array._write(index, value);
         return true;
       }
     }
     return Reflect.set(array, key, value, array);
+  },
+  defineProperty(array, key, descriptor) {
+    if (typeof key !== 'string' || !isNumeric(key)) {
+      return Reflect.defineProperty(array, key, descriptor);
+    }
+    if (!('value' in descriptor)) throw new TypeError('an element of a shared array has a value');
+    array._write(indexOf(key), descriptor.value);
+    return true;
   },
   has(array, key) {
     const index = typeof key === 'string' ? indexOf(key) : -1;
@@ -431,6 +453,28 @@ export class RawSharedArray<Code extends TypeCode = TypeCode> {
 
   *[Symbol.iterator](): IterableIterator<ElementOf<Code>> {
     for (let i = 0; i < this.length; i++) yield this._read(i)!;
+  }
+
+  /** As arrays have them. */
+  values(): IterableIterator<ElementOf<Code>> {
+    return this[Symbol.iterator]();
+  }
+
+  *keys(): IterableIterator<number> {
+    for (let i = 0; i < this.length; i++) yield i;
+  }
+
+  *entries(): IterableIterator<[number, ElementOf<Code>]> {
+    for (let i = 0; i < this.length; i++) yield [i, this._read(i)!];
+  }
+
+  forEach(callback: (element: ElementOf<Code>, index: number, array: this) => void): void {
+    for (const [index, element] of this.entries()) callback(element, index, this);
+  }
+
+  /** A plain array of what `callback` answers. */
+  map<T>(callback: (element: ElementOf<Code>, index: number, array: this) => T): T[] {
+    return Array.from(this.entries(), ([index, element]) => callback(element, index, this));
   }
 
   /** Of 'c': all bytes, copied. */

@@ -19,7 +19,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
-import { timeoutMs } from './clock.js';
+import { timeoutMs, waitInSlices } from './clock.js';
 import {
   AssertionError,
   BrokenBarrierError,
@@ -54,6 +54,8 @@ type Milliseconds = number;
 
 /** The time that a call with Python's `block, timeout` may wait. */
 function patience(block: boolean, timeout: number | null | undefined): Milliseconds {
+  // Options in the wrong place would be lost in silence.
+  if (typeof block === 'object' && block !== null) throw wrongType('block', 'a boolean', block);
   const milliseconds = timeoutMs(timeout);
   return block ? milliseconds : 0;
 }
@@ -122,6 +124,9 @@ abstract class Acquirable {
 
   /** As `guard`, without blocking the event loop: `using held = await lock.guardAsync()`. */
   async guardAsync(options?: AsyncOptions): Promise<Guard> {
+    if (options !== undefined && (typeof options !== 'object' || options === null)) {
+      throw wrongType('options', 'an object', options);
+    }
     try {
       await this.acquireAsync(true, null, options);
     } catch (error) {
@@ -194,30 +199,51 @@ abstract class Acquirable {
 
 /** A lock's word and everything about it that Lock and RLock have in common. */
 abstract class LockBase extends Acquirable {
-  /** @internal */ readonly _words: Int32Array;
-  /** @internal */ readonly _index: number;
+  // Private: JSON.stringify would show the words of the whole segment.
+  readonly #words: Int32Array;
+  readonly #index: number;
   readonly #robust: boolean;
   /** Waiting tasks of this process. */
   #line: Line<1 | 2> | undefined;
   /** Whether the present hold of this process, if it is one, was acquired by a task. */
-  _byTask = false;
+  #byTask = false;
 
   constructor({ robust = false }: LockOptions = {}) {
     super();
     const { words, index } = allocateSlots(Tag.lock);
-    this._words = words;
-    this._index = index;
+    this.#words = words;
+    this.#index = index;
     this.#robust = Boolean(robust);
   }
 
   /** @internal Whether this process holds it. */
   _ours(): boolean {
-    return token !== 0 && (Atomics.load(this._words, this._index) & ~WAITERS) === token;
+    return token !== 0 && (Atomics.load(this.#words, this.#index) & ~WAITERS) === token;
+  }
+
+  /** @internal Whether the present hold was acquired by a task; kept over a wait on a condition. */
+  get _byTask(): boolean {
+    return this.#byTask;
+  }
+
+  set _byTask(byTask: boolean) {
+    this.#byTask = byTask;
   }
 
   /** Whether somebody holds it, at this moment. */
   locked(): boolean {
-    return Atomics.load(this._words, this._index) !== 0;
+    return Atomics.load(this.#words, this.#index) !== 0;
+  }
+
+  /** @internal Takes it if nobody holds it. */
+  _tryTake(): boolean {
+    const words = this.#words;
+    const index = this.#index;
+    const mine = token === 0 ? identify() : token;
+    if (Atomics.compareExchange(words, index, 0, mine) !== 0) return false;
+    words[index + 1] = start;
+    this.#byTask = false;
+    return true;
   }
 
   /** @internal The way of all who could not take it at once. */
@@ -229,9 +255,13 @@ abstract class LockBase extends Acquirable {
       );
     }
     const mine = token === 0 ? identify() : token;
-    const outcome = native.acquireLock(this._words, this._index, mine, start, milliseconds);
+    let outcome: 0 | 1 | 2 = 0;
+    waitInSlices(milliseconds, (slice) => {
+      outcome = native.acquireLock(this.#words, this.#index, mine, start, slice);
+      return outcome !== 0;
+    });
     if (outcome === 0) return false;
-    this._byTask = false;
+    this.#byTask = false;
     return this.#taken(outcome);
   }
 
@@ -240,7 +270,7 @@ abstract class LockBase extends Acquirable {
     milliseconds: Milliseconds,
     signal: AbortSignal | null | undefined,
   ): Promise<boolean> {
-    this.#line ??= new Line({ words: this._words, index: this._index }, WatchFor.lock, () =>
+    this.#line ??= new Line({ words: this.#words, index: this.#index }, WatchFor.lock, () =>
       this.#attempt(),
     );
     let outcome = this.#line.empty ? this.#attempt() : undefined;
@@ -248,15 +278,15 @@ abstract class LockBase extends Acquirable {
       outcome = await this.#line.wait(milliseconds, signal);
     }
     if (outcome === undefined) return false;
-    this._byTask = true;
+    this.#byTask = true;
     return this.#taken(outcome);
   }
 
   #attempt(): 1 | 2 | undefined {
     const mine = token === 0 ? identify() : token;
-    const outcome = native.acquireLock(this._words, this._index, mine, start, 0);
+    const outcome = native.acquireLock(this.#words, this.#index, mine, start, 0);
     if (outcome === 0) return undefined;
-    this._byTask = true;
+    this.#byTask = true;
     return outcome;
   }
 
@@ -282,23 +312,23 @@ abstract class LockBase extends Acquirable {
   /** @internal Gives it back, whoever holds it. False: nobody does. */
   _give(): boolean {
     const released =
-      (token !== 0 && Atomics.compareExchange(this._words, this._index, token, 0) === token) ||
-      native.releaseLock(this._words, this._index);
+      (token !== 0 && Atomics.compareExchange(this.#words, this.#index, token, 0) === token) ||
+      native.releaseLock(this.#words, this.#index);
     if (this.#line !== undefined) this.#line.poke();
     return released;
   }
 
   override _heldByTask(): boolean {
-    return this._byTask && this._ours();
+    return this.#byTask && this._ours();
   }
 
   override _heldByTaskNow(): void {
-    this._byTask = true;
+    this.#byTask = true;
   }
 
   /** @internal For the text forms, CPython's. */
   _holder(): string {
-    const word = Atomics.load(this._words, this._index);
+    const word = Atomics.load(this.#words, this.#index);
     if (word === 0) return 'None';
     return this._ours() ? currentProcess().name : 'SomeOtherProcess';
   }
@@ -328,14 +358,7 @@ export class Lock extends LockBase {
    */
   override acquire(block = true, timeout?: number | null): boolean {
     checkTimeout(timeout);
-    const words = this._words;
-    const index = this._index;
-    const mine = token === 0 ? identify() : token;
-    if (Atomics.compareExchange(words, index, 0, mine) === 0) {
-      words[index + 1] = start;
-      this._byTask = false;
-      return true;
-    }
+    if (this._tryTake()) return true;
     return this._take(patience(block, timeout));
   }
 
@@ -444,11 +467,7 @@ export class RLock extends LockBase {
       this.#depth++;
       return true;
     }
-    const mine = token === 0 ? identify() : token;
-    if (Atomics.compareExchange(this._words, this._index, 0, mine) === 0) {
-      this._words[this._index + 1] = start;
-      this._byTask = false;
-    } else if (!this.#entering(() => this._take(patience(block, timeout)))) {
+    if (!this._tryTake() && !this.#entering(() => this._take(patience(block, timeout)))) {
       return false;
     }
     this.#enter(undefined);
@@ -606,9 +625,10 @@ const EINVAL = 22;
  * It has no owner, so nothing is recovered: what a process has taken and was killed with is lost to the others.
  */
 export class Semaphore extends Acquirable {
-  /** @internal */ readonly _words: Int32Array;
-  /** @internal */ readonly _index: number;
-  /** @internal */ readonly _max: number;
+  // Private: JSON.stringify would show the words of the whole segment.
+  readonly #words: Int32Array;
+  readonly #index: number;
+  readonly #max: number;
   #line: Line<true> | undefined;
   /** How many of this process's tasks have taken one. */
   #tasks = 0;
@@ -618,9 +638,9 @@ export class Semaphore extends Acquirable {
     super();
     const count = checkInitialValue(value);
     const { words, index } = allocateSlots(Tag.semaphore);
-    this._words = words;
-    this._index = index;
-    this._max = this._maximum(count);
+    this.#words = words;
+    this.#index = index;
+    this.#max = this._maximum(count);
     Atomics.store(words, index, count);
   }
 
@@ -632,14 +652,16 @@ export class Semaphore extends Acquirable {
   /** @returns whether one was taken. @param timeout seconds; null waits for ever, 0 or less polls. */
   override acquire(block = true, timeout?: number | null): boolean {
     checkTimeout(timeout);
-    const words = this._words;
-    const index = this._index;
+    const words = this.#words;
+    const index = this.#index;
     for (let value = Atomics.load(words, index); value > 0;) {
       const seen = Atomics.compareExchange(words, index, value, value - 1);
       if (seen === value) return true;
       value = seen;
     }
-    return native.acquireSemaphore(words, index, patience(block, timeout));
+    return waitInSlices(patience(block, timeout), (slice) =>
+      native.acquireSemaphore(words, index, slice),
+    );
   }
 
   /** As `acquire`, without blocking the event loop. @throws the signal's reason; it is as if never called. */
@@ -650,10 +672,10 @@ export class Semaphore extends Acquirable {
   ): Promise<boolean> {
     const milliseconds = patience(block, timeout);
     checkAbortSignal(signal)?.throwIfAborted();
-    this.#line ??= new Line({ words: this._words, index: this._index }, WatchFor.semaphore, () =>
-      native.acquireSemaphore(this._words, this._index, 0) ? true : undefined,
+    this.#line ??= new Line({ words: this.#words, index: this.#index }, WatchFor.semaphore, () =>
+      native.acquireSemaphore(this.#words, this.#index, 0) ? true : undefined,
     );
-    let taken = this.#line.empty && native.acquireSemaphore(this._words, this._index, 0);
+    let taken = this.#line.empty && native.acquireSemaphore(this.#words, this.#index, 0);
     if (!taken && milliseconds !== 0) {
       taken = (await this.#line.wait(milliseconds, signal)) ?? false;
     }
@@ -663,16 +685,21 @@ export class Semaphore extends Acquirable {
 
   /** Adds one. @throws ValueError the value is the greatest that it may be. */
   release(): void {
-    if (!native.releaseSemaphore(this._words, this._index, this._max)) {
+    if (!native.releaseSemaphore(this.#words, this.#index, this.#max)) {
       throw new ValueError('semaphore or lock released too many times');
     }
     if (this.#tasks > 0) this.#tasks--;
     if (this.#line !== undefined) this.#line.poke();
   }
 
+  /** @internal */
+  get _maxValue(): number {
+    return this.#max;
+  }
+
   /** The value at this moment. */
   getValue(): number {
-    return Atomics.load(this._words, this._index) & SEM_VALUE_MAX;
+    return Atomics.load(this.#words, this.#index) & SEM_VALUE_MAX;
   }
 
   override _heldByTask(): boolean {
@@ -699,7 +726,7 @@ export class BoundedSemaphore extends Semaphore {
   }
 
   override toString(): string {
-    return `<${this.constructor.name}(value=${this.getValue()}, maxvalue=${this._max})>`;
+    return `<${this.constructor.name}(value=${this.getValue()}, maxvalue=${this._maxValue})>`;
   }
 }
 

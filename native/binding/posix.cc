@@ -254,6 +254,10 @@ Napi::Value Kill(const Napi::CallbackInfo& info) {
   return Answer(info.Env(), core::KillProcess(Int(info, 0), Int(info, 1)));
 }
 
+Napi::Value IsMainThread(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), core::OnMainThread());
+}
+
 Napi::Value GetPid(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), core::CurrentPid());
 }
@@ -457,6 +461,7 @@ void InitPosix(Napi::Env env, Napi::Object exports) {
   Export<WaitPidTimeout>(exports, "waitPidTimeout");
   Export<Kill>(exports, "kill");
   Export<GetPid>(exports, "getpid");
+  Export<IsMainThread>(exports, "isMainThread");
   Export<SetSid>(exports, "setsid");
   Export<GetSid>(exports, "getsid");
   Export<GetPgid>(exports, "getpgid");

@@ -54,6 +54,8 @@ Result<ReceivedMessage> ReceiveFds(int, void*, size_t, size_t, int) { return Mis
 Result<WaitResult> WaitPid(int, int) { return Missing("waitpid"); }
 Result<TimedWait> WaitForChild(int, const Deadline&) { return Missing("waitpid"); }
 Result<void> KillProcess(int, int) { return Missing("kill"); }
+// Only forks ask, and threads that must not block for long.
+bool OnMainThread() { return true; }
 int CurrentPid() { return static_cast<int>(GetCurrentProcessId()); }
 Result<void> SetSid() { return Missing("setsid"); }
 Result<int> GetSid(int) { return Missing("getsid"); }

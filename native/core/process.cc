@@ -19,7 +19,9 @@
 #if defined(__linux__)
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #elif defined(__APPLE__)
+#include <pthread.h>
 #include <sys/sysctl.h>
 #endif
 
@@ -128,6 +130,14 @@ Result<void> SetPgid(int pid, int pgid) {
 }
 
 void ExitNow(int code) { _exit(code); }
+
+#if defined(__linux__)
+bool OnMainThread() { return syscall(SYS_gettid) == getpid(); }
+#elif defined(__APPLE__)
+bool OnMainThread() { return pthread_main_np() != 0; }
+#else
+bool OnMainThread() { return true; }
+#endif
 
 #if defined(__linux__)
 

@@ -38,6 +38,8 @@ Result<TimedWait> WaitForChild(int pid, const Deadline& deadline);
 
 Result<void> KillProcess(int pid, int signal);
 int CurrentPid();
+// Whether the calling thread is the one the process began with.
+bool OnMainThread();
 Result<void> SetSid();
 Result<int> GetSid(int pid);
 Result<int> GetPgid(int pid);
