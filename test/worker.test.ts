@@ -1,0 +1,33 @@
+/** A Worker (worker_threads) that blocks in one of our calls can still be ended. */
+
+import { describe, expect, test } from 'vitest';
+import { report, runOk } from './support/fixture.js';
+
+const WAITS: Record<string, string> = {
+  Lock: 'const lock = new mp.Lock(); lock.acquire(); said(); lock.acquire();',
+  Semaphore: 'const semaphore = new mp.Semaphore(0); said(); semaphore.acquire();',
+  Event: 'const event = new mp.Event(); said(); event.wait();',
+  Barrier: 'const barrier = new mp.Barrier(2); said(); barrier.wait();',
+  Condition: 'const condition = new mp.Condition(); condition.acquire(); said(); condition.wait();',
+  sleep: 'said(); mp.sleep(1e6);',
+};
+
+describe.each(Object.entries(WAITS))('a Worker in %s', (_name, wait) => {
+  test.each(['await worker.terminate()', 'process.exit(0)'])('%s', async (end) => {
+    const result = await runOk({
+      mjs: `
+        import { Worker } from 'node:worker_threads';
+        const body = ${JSON.stringify(wait)};
+        const worker = new Worker(
+          "const { parentPort } = require('node:worker_threads');" +
+            "import('node-multiprocessing').then(({ default: mp }) => { const said = () => parentPort.postMessage(1); " + body + " });",
+          { eval: true },
+        );
+        await new Promise((resolve) => worker.once('message', resolve));
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        ${end};
+        console.log('ended');`,
+    });
+    expect(result.code, report(result)).toBe(0);
+  });
+});
