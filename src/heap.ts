@@ -53,7 +53,8 @@ const RESERVED_WORDS = 4096 * SLOT_WORDS;
 function slotIn(words: Int32Array, size: number, reserved: number): number | undefined {
   const end = words.length - reserved;
   // Counting is for good: what does not fit anyway is not counted.
-  if (Atomics.load(words, NEXT_SLOT) + size > end - Atomics.load(words, DATA_USED)) return undefined;
+  if (Atomics.load(words, NEXT_SLOT) + size > end - Atomics.load(words, DATA_USED))
+    return undefined;
   const index = Atomics.add(words, NEXT_SLOT, size);
   return index + size <= end - Atomics.load(words, DATA_USED) ? index : undefined;
 }
@@ -72,7 +73,9 @@ export function allocateSlots(tag: number, count = 1, words?: Int32Array): Place
   if (index === undefined) {
     if (words !== undefined) throw new RangeError('the segment of this object is full');
     if (HEADER_WORDS + size > home.length - RESERVED_WORDS) {
-      throw new RangeError(`an object of ${4 * size} bytes is larger than a segment of shared memory`);
+      throw new RangeError(
+        `an object of ${4 * size} bytes is larger than a segment of shared memory`,
+      );
     }
     home = freshSegment();
     index = slotIn(home, size, reserved)!;

@@ -80,7 +80,8 @@ struct Listener::State {
     const size_t before = ready.size();
     Deaths deaths;
     auto is_ready = [&](const Entry& entry) {
-      if (!IsReady(segment->words() + entry.index, entry, look_for_death ? &deaths : nullptr)) return false;
+      if (!IsReady(segment->words() + entry.index, entry, look_for_death ? &deaths : nullptr))
+        return false;
       ready.push_back(entry.id);
       return true;
     };

@@ -16,15 +16,12 @@ const kills = option('kills', 10_000);
 const HUNG_S = 15;
 const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const failures = [];
-process.on('warning', () => {}); // Of recoveries there are thousands.
-process.noDeprecation = true;
+process.emitWarning = () => {}; // Of recoveries there are thousands.
 
 function daemon(target) {
   const child = new Process({
     daemon: true,
     target: () => {
-      process.removeAllListeners('warning');
-      process.emitWarning = () => {};
       return target();
     },
   });
