@@ -19,12 +19,7 @@ const failures = [];
 process.emitWarning = () => {}; // Of recoveries there are thousands.
 
 function daemon(target) {
-  const child = new Process({
-    daemon: true,
-    target: () => {
-      return target();
-    },
-  });
+  const child = new Process({ daemon: true, target });
   child.start();
   return child;
 }
