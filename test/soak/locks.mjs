@@ -1,5 +1,5 @@
 /**
- * `npm run test:soak:locks [-- --seconds=60 --kills=10000]`: mutual exclusion at full speed, then processes that
+ * `npm run test:soak:locks [-- --seconds=60 --kills=10000 --cells=3]`: mutual exclusion at full speed, then processes that
  * are killed at random points of what they do with locks, conditions and barriers. Demands that nothing is lost
  * and nobody hangs, and prints how long the others took to go on.
  */
@@ -220,7 +220,7 @@ if (seconds > 0) {
   await exclusion('RLock', new RLock(), seconds / 3);
   await exclusion('tasks', new Lock(), seconds / 3);
 }
-const CELLS = 8;
+const CELLS = option('cells', 3);
 const kinds = Object.keys(KINDS);
 const each = Math.ceil(kills / (kinds.length * CELLS));
 const results = new Map(kinds.map((kind) => [kind, []]));
