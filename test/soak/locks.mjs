@@ -1,5 +1,5 @@
 /**
- * `npm run test:soak:locks [-- --seconds=60 --kills=10000]`: mutual exclusion at full speed, then processes that
+ * `npm run test:soak:locks [-- --seconds=60 --kills=10000 --cells=3]`: mutual exclusion at full speed, then processes that
  * are killed at random points of what they do with locks, conditions and barriers. Demands that nothing is lost
  * and nobody hangs, and prints how long the others took to go on.
  */
@@ -16,18 +16,10 @@ const kills = option('kills', 10_000);
 const HUNG_S = 15;
 const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const failures = [];
-process.on('warning', () => {}); // Of recoveries there are thousands.
-process.noDeprecation = true;
+process.emitWarning = () => {}; // Of recoveries there are thousands.
 
 function daemon(target) {
-  const child = new Process({
-    daemon: true,
-    target: () => {
-      process.removeAllListeners('warning');
-      process.emitWarning = () => {};
-      return target();
-    },
-  });
+  const child = new Process({ daemon: true, target });
   child.start();
   return child;
 }
@@ -228,7 +220,7 @@ if (seconds > 0) {
   await exclusion('RLock', new RLock(), seconds / 3);
   await exclusion('tasks', new Lock(), seconds / 3);
 }
-const CELLS = 8;
+const CELLS = option('cells', 3);
 const kinds = Object.keys(KINDS);
 const each = Math.ceil(kills / (kinds.length * CELLS));
 const results = new Map(kinds.map((kind) => [kind, []]));
