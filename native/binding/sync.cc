@@ -189,7 +189,7 @@ Napi::Value ReleaseSemaphore(const Napi::CallbackInfo& info) {
 
 // park(words, index, expected, milliseconds) → sleeps while the word is `expected`, for a slice at most.
 void Park(const Napi::CallbackInfo& info) {
-  core::Park(WordOf(info), info[2].As<Napi::Number>().Uint32Value(), DeadlineOf(info[3]));
+  core::SpinAndPark(WordOf(info), info[2].As<Napi::Number>().Uint32Value(), DeadlineOf(info[3]));
 }
 
 // unpark(words, index, count): wakes blocked waiters, and rings for the asynchronous ones.

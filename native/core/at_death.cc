@@ -2,7 +2,9 @@
 
 #if !defined(_WIN32)
 
+#include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +24,9 @@ std::atomic<int> g_high{0};  // places in use are below this one
 std::atomic<pid_t> g_owner{0};
 std::atomic<bool> g_dying{false};
 struct sigaction g_previous[kSignals];
+#if !defined(__linux__)
+pthread_t g_main_thread;
+#endif
 
 void EndChildren() {
   const int high = g_high.load(std::memory_order_relaxed);
@@ -37,8 +42,23 @@ void EndChildren() {
   }
 }
 
+// A signal for the process may come to any thread. The main thread may be in the middle of a fork, in which it waits
+// for the others: it takes the signal when it is done.
+bool PassToMainThread(int signal) {
+#if defined(__linux__)
+  const pid_t self = getpid();
+  return syscall(SYS_gettid) != self && syscall(SYS_tgkill, self, self, signal) == 0;
+#else
+  return pthread_main_np() == 0 && pthread_kill(g_main_thread, signal) == 0;
+#endif
+}
+
 void HandleDeath(int signal, siginfo_t* info, void* context) {
   const int saved_errno = errno;
+  if (PassToMainThread(signal)) {
+    errno = saved_errno;
+    return;
+  }
   if (getpid() == g_owner.load(std::memory_order_relaxed) && !g_dying.exchange(true)) {
     EndChildren();
   }
@@ -93,6 +113,9 @@ void HandleDeathBy(int signal) {
   const bool ignored = (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_IGN;
   if (ours || ignored) return;
   g_previous[signal] = now;
+#if !defined(__linux__)
+  g_main_thread = pthread_self();
+#endif
   struct sigaction action = {};
   action.sa_sigaction = &HandleDeath;
   // SA_NODEFER: a second Ctrl-C while waiting for the children ends the process at once.

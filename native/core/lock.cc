@@ -2,20 +2,12 @@
 
 #if !defined(_WIN32)
 
-#include <unistd.h>
-
 #include <algorithm>
 
 namespace mp::core {
 namespace {
 
 constexpr auto kSeqCst = std::memory_order_seq_cst;
-
-// A critical section of JavaScript takes a fraction of a microsecond: waiting that long awake is cheaper than a sleep.
-int Spins() {
-  static const int spins = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 100 : 0;
-  return spins;
-}
 
 // Whoever only tries, tries again and again: it does not look into /proc each time.
 bool MayLook(const Word* lock) {

@@ -1,6 +1,7 @@
 #include "core/parking.h"
 
 #include <algorithm>
+#include <thread>
 
 // MP_NO_FUTEX: the other way, for the tests.
 #if defined(__linux__) && !defined(MP_NO_FUTEX)
@@ -13,7 +14,6 @@
 #include <unistd.h>
 #else
 #include <chrono>
-#include <thread>
 #endif
 
 namespace mp::core {
@@ -48,6 +48,20 @@ void Park(Word* word, uint32_t expected, const Deadline& deadline) {
 int Unpark(Word*, int) { return 0; }
 
 #endif
+
+// A critical section of JavaScript takes a fraction of a microsecond: waiting that long awake is cheaper than a sleep.
+int Spins() {
+  static const int spins = std::thread::hardware_concurrency() > 1 ? 100 : 0;
+  return spins;
+}
+
+void SpinAndPark(Word* word, uint32_t expected, const Deadline& deadline) {
+  for (int spins = Spins(); spins > 0; spins--) {
+    if (word->load(std::memory_order_acquire) != expected) return;
+    SpinPause();
+  }
+  Park(word, expected, deadline);
+}
 
 void SpinPause() {
 #if defined(__x86_64__) || defined(__i386__)

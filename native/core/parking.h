@@ -23,8 +23,14 @@ constexpr int64_t kSliceNs = 250'000'000;
 // arrives: callers look and loop.
 void Park(Word* word, uint32_t expected, const Deadline& deadline);
 
+// The same, after a few microseconds awake: for words that another process is about to change.
+void SpinAndPark(Word* word, uint32_t expected, const Deadline& deadline);
+
 // Wakes at most `count` that wait for the word, of all processes. How many there were, where the system tells.
 int Unpark(Word* word, int count);
+
+// How often to look before sleeping is cheaper: 0 on a machine with one processor.
+int Spins();
 
 // Lets the other side of a lock that is held for nanoseconds go on.
 void SpinPause();
