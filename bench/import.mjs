@@ -1,7 +1,6 @@
 /**
  * What it costs to have the package in a program: its import, and the program's own speed afterwards, before
- * and after the first fork. After it V8 compiles on the main thread instead of in the background (docs/fork.md
- * has the reason), which this measures with a workload that compiles and allocates.
+ * and after the first fork, by a workload that compiles and allocates.
  *
  * Every sample is a fresh process; the variants take turns in a random order.
  */

@@ -28,7 +28,8 @@ export const Tag = {
   barrier: 6,
 } as const;
 
-const SLOT_WORDS = 16;
+/** A slot is one cache line. */
+export const SLOT_WORDS = 16;
 const TAG_WORD = 15;
 // Words of the segment's header.
 const NEXT_SLOT = 3;

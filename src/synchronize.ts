@@ -28,7 +28,7 @@ import {
   ValueError,
 } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
-import { allocateSlots, Tag, type Place } from './heap.js';
+import { allocateSlots, SLOT_WORDS, Tag, type Place } from './heap.js';
 import { native } from './native.js';
 import { currentProcess, type AsyncOptions } from './process.js';
 import { changed, Line, WatchFor } from './waiting.js';
@@ -175,6 +175,10 @@ abstract class Acquirable {
       throw this.#notBegun(error);
     }
     return (await this._run(fn)) as Awaited<T>;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
   }
 
   /** @internal Runs with what is held, and releases. */
@@ -407,10 +411,6 @@ export class Lock extends LockBase {
   override toString(): string {
     return `<${this.constructor.name}(owner=${this._holder()})>`;
   }
-
-  [inspect.custom](): string {
-    return this.toString();
-  }
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -599,10 +599,6 @@ export class RLock extends LockBase {
     const count = holder === 'SomeOtherProcess' ? 'nonzero' : holder === 'None' ? 0 : this.#depth;
     return `<${this.constructor.name}(${holder}, ${count})>`;
   }
-
-  [inspect.custom](): string {
-    return this.toString();
-  }
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -712,10 +708,6 @@ export class Semaphore extends Acquirable {
 
   override toString(): string {
     return `<${this.constructor.name}(value=${this.getValue()})>`;
-  }
-
-  [inspect.custom](): string {
-    return this.toString();
   }
 }
 
@@ -998,10 +990,6 @@ export class Condition extends Acquirable {
   override toString(): string {
     return `<${this.constructor.name}(${this.#lock.toString()}, ${this._sleepers})>`;
   }
-
-  [inspect.custom](): string {
-    return this.toString();
-  }
 }
 
 /** As native/core/parking.h has it. */
@@ -1109,7 +1097,6 @@ const IN_VAIN = 1;
 const GENERATIONS_KNOWN = 32;
 const PARTY_WORDS = 2;
 const PARTIES_PER_SLOT = 7;
-const SLOT_WORDS = 16;
 
 type Outcome = 'open' | 'released' | 'broken';
 

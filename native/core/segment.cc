@@ -34,20 +34,13 @@ constexpr const char* kOpenCall = "shm_open";
 }  // namespace
 
 Result<std::shared_ptr<Segment>> Segment::CreatePlain(size_t bytes) {
-  const int fd = OpenMemoryFile();
-  if (fd < 0) return LastError(kOpenCall);
-  if (RetryOnSignal([&] { return ftruncate(fd, static_cast<off_t>(bytes)); }) != 0) {
-    const OsError error = LastError("ftruncate");
-    close(fd);
-    return error;
-  }
-  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (base == MAP_FAILED) {
-    const OsError error = LastError("mmap");
-    close(fd);
-    return error;
-  }
-  return std::shared_ptr<Segment>(new Segment(base, bytes, fd));
+  UniqueFd fd(OpenMemoryFile());
+  if (!fd.valid()) return LastError(kOpenCall);
+  const auto sized = Truncate(fd.get(), bytes);
+  if (!sized.ok()) return sized.error();
+  auto mapping = Map(fd.get(), bytes, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+  if (!mapping.ok()) return mapping.error();
+  return std::shared_ptr<Segment>(new Segment(std::move(mapping.value()), std::move(fd)));
 }
 
 Result<std::shared_ptr<Segment>> Segment::Create() {
@@ -59,11 +52,6 @@ Result<std::shared_ptr<Segment>> Segment::Create() {
   header->size = kSegmentBytes / sizeof(Word);
   header->next_slot.store(sizeof(SegmentHeader) / sizeof(Word), std::memory_order_relaxed);
   return segment;
-}
-
-Segment::~Segment() {
-  munmap(base_, bytes_);
-  close(fd_);
 }
 
 }  // namespace mp::core

@@ -22,9 +22,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
+#include "core/fd.h"
 #include "core/parking.h"
 #include "core/result.h"
+#include "core/shared_memory.h"
 
 namespace mp::core {
 
@@ -62,20 +65,15 @@ class Segment {
   // Zeroed bytes and nothing else.
   static Result<std::shared_ptr<Segment>> CreatePlain(size_t bytes);
 
-  ~Segment();
-  Segment(const Segment&) = delete;
-  Segment& operator=(const Segment&) = delete;
-
-  SegmentHeader* header() const { return static_cast<SegmentHeader*>(base_); }
-  Word* words() const { return static_cast<Word*>(base_); }
-  void* base() const { return base_; }
-  int fd() const { return fd_; }
+  SegmentHeader* header() const { return static_cast<SegmentHeader*>(base()); }
+  Word* words() const { return static_cast<Word*>(base()); }
+  void* base() const { return mapping_.address(); }
+  int fd() const { return fd_.get(); }
 
  private:
-  Segment(void* base, size_t bytes, int fd) : base_(base), bytes_(bytes), fd_(fd) {}
-  void* base_;
-  size_t bytes_;
-  int fd_;
+  Segment(Mapping mapping, UniqueFd fd) : mapping_(std::move(mapping)), fd_(std::move(fd)) {}
+  Mapping mapping_;
+  UniqueFd fd_;
 };
 
 // Tells the asynchronous waiters of all processes to look.
