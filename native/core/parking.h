@@ -17,7 +17,11 @@ using Word = std::atomic<uint32_t>;
 static_assert(sizeof(Word) == 4 && Word::is_always_lock_free, "words are shared as they are");
 
 // After so long a waiter looks for itself: at most this, twice, is what a death costs the survivors.
+#if defined(MP_TEST_STEPS)
+constexpr int64_t kSliceNs = 5'000'000;
+#else
 constexpr int64_t kSliceNs = 250'000'000;
+#endif
 
 // Sleeps while *word == expected: until woken, for a slice, or until the deadline. Returns early when a signal
 // arrives: callers look and loop.

@@ -43,9 +43,12 @@ Result<std::shared_ptr<Segment>> Segment::CreatePlain(size_t bytes) {
   return std::shared_ptr<Segment>(new Segment(std::move(mapping.value()), std::move(fd)));
 }
 
-Result<std::shared_ptr<Segment>> Segment::Create() {
-  auto segment = CreatePlain(kSegmentBytes);
+Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes) {
+  auto segment = CreatePlain(bytes);
   if (!segment.ok()) return segment;
+#if defined(MADV_DONTDUMP)
+  if (bytes > kSegmentBytes) madvise(segment.value()->base(), bytes, MADV_DONTDUMP);
+#endif
   SegmentHeader* header = segment.value()->header();
   header->magic = kSegmentMagic;
   header->version = kSegmentVersion;

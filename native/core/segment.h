@@ -60,8 +60,8 @@ constexpr uint32_t kLockTag = 1;
 // Owns the mapping and the descriptor.
 class Segment {
  public:
-  // With a header, for slots.
-  static Result<std::shared_ptr<Segment>> Create();
+  // With a header, for slots. What is larger than usual is of one's own use, and left out of core dumps.
+  static Result<std::shared_ptr<Segment>> Create(size_t bytes = kSegmentBytes);
   // Zeroed bytes and nothing else.
   static Result<std::shared_ptr<Segment>> CreatePlain(size_t bytes);
 

@@ -1,0 +1,741 @@
+#include "core/channel.h"
+
+#if !defined(_WIN32)
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "core/steps.h"
+
+namespace mp::core {
+
+#if defined(MP_TEST_STEPS)
+void (*at_step)() = [] {};
+#endif
+
+namespace {
+
+// TODO(merge): the owner table.
+Acquired AcquireLock(SegmentHeader*, Word* lock, uint32_t token, const Deadline& deadline) {
+  return core::AcquireLock(lock, Owner{token, 0}, deadline);
+}
+bool IsDead(SegmentHeader*, uint32_t word) { return core::IsDead(word, 0); }
+
+constexpr auto kSeqCst = std::memory_order_seq_cst;
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// What owns a chunk, besides a thread by its token, which is an even number and not 0.
+constexpr uint32_t kFreeChunk = 0;    // the pool
+constexpr uint32_t kQueuedChunk = 1;  // the queue: it has messages in it, or is the first of a large one
+constexpr uint32_t kMemberChunk = 3;  // whoever owns the first chunk of its chain
+
+// So much is kept when nothing is queued: 4 MiB. (The tests that die at each step take fewer steps with less.)
+#if defined(MP_TEST_STEPS)
+constexpr uint32_t kReserveChunks = 4;
+#else
+constexpr uint32_t kReserveChunks = 64;
+#endif
+// A pool that grows may do so because of what the dead have left.
+constexpr uint32_t kSuspiciousGrowth = 256;
+// Chunks that are had, or given back to the system, at once: 2 MiB.
+constexpr uint32_t kBatch = kReserveChunks / 2;
+
+constexpr uint32_t kWaiting = 1;
+
+uint32_t LowOf(uint64_t state) { return static_cast<uint32_t>(state); }
+uint32_t CountOf(uint64_t state) { return LowOf(state) >> 1; }
+uint32_t PositionOf(uint64_t state) { return static_cast<uint32_t>(state >> 32); }
+uint32_t ChunkOf(uint32_t position) { return position / kUnitsPerChunk; }
+
+// The half that sleepers wait for: the lower one, on every machine that this is built for.
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+Word* LowWord(End* end) { return reinterpret_cast<Word*>(end); }
+
+// One message more has passed this end. Only who holds the end's lock commits; waiters set their bit meanwhile.
+uint32_t Commit(End* end, uint32_t position) {
+  uint64_t seen = end->load(kSeqCst);
+  uint64_t next;
+  do {
+    const uint32_t low = (LowOf(seen) + 2) | (LowOf(seen) & kWaiting);
+    next = (uint64_t{position} << 32) | low;
+  } while (!end->compare_exchange_weak(seen, next, kSeqCst));
+  return LowOf(seen) & kWaiting;
+}
+
+uint32_t CountBetween(uint64_t put, uint64_t got) {
+  return (CountOf(put) - CountOf(got)) & 0x7fffffff;
+}
+
+// Waits, awake for as long as that has paid lately and then asleep, until the count in the word is another one, for a
+// slice, or until the deadline. False: a whole slice went by and nothing happened.
+bool AwaitChange(Word* word, uint32_t seen, const Deadline& deadline,
+                 std::atomic<int64_t>* patience_ns) {
+  constexpr int64_t kLeastPatienceNs = 1'000;
+  constexpr int64_t kMostPatienceNs = 50'000;
+  const int64_t patience = Spins() == 0 ? 0 : patience_ns->load(kRelaxed);
+  const int64_t end = MonotonicNs() + patience;
+  while (patience > 0) {
+    for (int i = 0; i < 8; i++) {
+      if ((word->load(std::memory_order_acquire) >> 1) != (seen >> 1)) {
+        patience_ns->store(std::min(kMostPatienceNs, patience * 2), kRelaxed);
+        return true;
+      }
+      SpinPause();
+    }
+    if (MonotonicNs() >= end) break;
+  }
+  patience_ns->store(std::max(kLeastPatienceNs, patience / 2), kRelaxed);
+  if ((seen & kWaiting) == 0 &&
+      !word->compare_exchange_strong(seen, seen | kWaiting, kSeqCst)) {
+    return true;
+  }
+  MP_STEP();
+  const int64_t asleep = MonotonicNs();
+  Park(word, seen | kWaiting, deadline);
+  return word->load(kSeqCst) != (seen | kWaiting) || MonotonicNs() - asleep < kSliceNs;
+}
+
+}  // namespace
+
+void LargeMessage::Free::operator()(void* memory) const { std::free(memory); }
+
+// What stands at a position: 16 bytes for a jump and for a large message, which fill them, and for a small one as many
+// as it takes, with its bytes from `payload` on.
+struct Channel::Record {
+  enum Kind : uint32_t { kSmall = 1, kLarge = 2, kJump = 3 };
+  uint32_t what;    // bits 0-1 the kind; above them the size of a small one, the number of parts of a large one
+  uint32_t where;   // the first chunk of a large one, the position to jump to
+  uint64_t size;    // of a large one, with its table of parts
+
+  Kind kind() const { return static_cast<Kind>(what & 3); }
+  uint32_t number() const { return what >> 2; }
+  uint32_t units() const {
+    return kind() == kSmall ? UnitsOf(number()) : 1;
+  }
+  static uint32_t UnitsOf(size_t bytes) {
+    return static_cast<uint32_t>((sizeof(what) + bytes + kUnitBytes - 1) / kUnitBytes);
+  }
+  char* payload() { return reinterpret_cast<char*>(&where); }
+};
+
+// Chunks in a row that belong to this thread, first to last.
+struct Channel::Chain {
+  std::vector<uint32_t> chunks;
+};
+
+// A lock of the channel. Its owner's death is nothing to wait for by anybody's deadline.
+class Channel::Hold {
+ public:
+  Hold(Channel* channel, Word* lock, uint32_t token) : channel_(channel), lock_(lock) {
+    SegmentHeader* header = channel->segment_->header();
+    taken_over_ = AcquireLock(header, lock, token, Deadline::Never()) == Acquired::kOwnerDied;
+    if (taken_over_) channel->control_->suspect.store(1, kSeqCst);
+  }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+  ~Hold() { Release(); }
+
+  void Release() {
+    if (lock_ == nullptr) return;
+    MP_STEP();
+    ReleaseLock(std::exchange(lock_, nullptr), channel_->segment_->header());
+    MP_STEP();
+  }
+  bool taken_over() const { return taken_over_; }
+
+ private:
+  Channel* channel_;
+  Word* lock_;
+  bool taken_over_ = false;
+};
+
+// -------------------------------------------------------------------------------------------------
+// Making one
+
+Channel::Channel(std::shared_ptr<Segment> segment, Bell bell)
+    : segment_(std::move(segment)), bell_(std::move(bell)) {
+  char* base = static_cast<char*>(segment_->base());
+  control_ = reinterpret_cast<ChannelControl*>(base + kChannelOffset);
+  table_ = reinterpret_cast<ChunkEntry*>(base + control_->table_offset);
+  chunks_ = base + control_->chunks_offset;
+}
+
+Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
+  constexpr size_t kPage = 4096;
+  constexpr uint32_t kLeastChunks = 1024;
+  auto bell = Bell::Create();
+  if (!bell.ok()) return bell.error();
+  // Address space may be limited, or become scarce after some thousand queues.
+  for (uint32_t chunks = kMostChunks;; chunks /= 4) {
+    const size_t table_offset = kChannelOffset + kPage;
+    const size_t table_bytes = size_t{chunks} * sizeof(ChunkEntry);
+    const size_t chunks_offset =
+        (table_offset + table_bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
+    auto segment = Segment::Create(chunks_offset + size_t{chunks} * kChunkBytes);
+    if (!segment.ok()) {
+      if (chunks / 4 < kLeastChunks) return segment.error();
+      continue;
+    }
+    char* base = static_cast<char*>(segment.value()->base());
+    auto* control = reinterpret_cast<ChannelControl*>(base + kChannelOffset);
+    control->version = kChannelVersion;
+    control->max_items = max_items;
+    control->chunk_limit = chunks;
+    control->table_offset = static_cast<uint32_t>(table_offset);
+    control->chunks_offset = static_cast<uint32_t>(chunks_offset);
+    control->fresh.store(1, kRelaxed);
+    std::shared_ptr<Channel> channel(
+        new Channel(std::move(segment.value()), std::move(bell.value())));
+    channel->table_[0].owner.store(kQueuedChunk, kRelaxed);
+    const auto furnished = channel->Furnish({0});
+    if (!furnished.ok()) return furnished.error();
+    return channel;
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// Putting
+
+Channel::Record* Channel::At(uint32_t position) const {
+  if (ChunkOf(position) >= control_->fresh.load(std::memory_order_acquire)) return nullptr;
+  return reinterpret_cast<Record*>(chunks_ + size_t{position} * kUnitBytes);
+}
+
+Result<bool> Channel::Put(const Part* parts, size_t count, uint32_t token,
+                          const Deadline& deadline) {
+  size_t size = 0;
+  for (size_t i = 0; i < count; i++) size += parts[i].size;
+  if (count == 1 && size <= kMostSmall) {
+    Record record{};
+    record.what = Record::kSmall | static_cast<uint32_t>(size) << 2;
+    return Append(record, parts[0].data, size, token, deadline, nullptr);
+  }
+  return PutLarge(parts, count, size, token, deadline);
+}
+
+// With the put lock held: room for a record in one piece, and one unit after it for a jump.
+Result<Channel::Place> Channel::Reserve(uint32_t position, uint32_t units, uint32_t token) {
+  if (position % kUnitsPerChunk + units < kUnitsPerChunk) return Place{position, At(position)};
+  Chain chain;
+  const auto extended = Extend(&chain, 1, token);
+  if (!extended.ok()) {
+    Release(chain.chunks, token);
+    return extended.error();
+  }
+  const uint32_t chunk = chain.chunks[0];
+  Record* jump = At(position);
+  jump->what = Record::kJump;
+  jump->where = chunk * kUnitsPerChunk;
+  MP_STEP();
+  table_[chunk].owner.store(kQueuedChunk, kSeqCst);
+  MP_STEP();
+  return Place{jump->where, At(jump->where)};
+}
+
+// `handed_over`: the owner's word of what becomes the queue's.
+Result<bool> Channel::Append(const Record& record, const void* payload, size_t size,
+                             uint32_t token, const Deadline& deadline, Word* handed_over) {
+  const uint32_t units = record.units();
+  for (;;) {
+    if (!WaitForRoom(deadline)) return false;
+    uint32_t waited_for;
+    {
+      Hold hold(this, &control_->put_lock, token);
+      if (!HasRoom()) continue;
+      MP_STEP();
+      auto place = Reserve(PositionOf(control_->put_state.load(kSeqCst)), units, token);
+      if (!place.ok()) return place.error();
+      Record* there = place.value().record;
+      if (record.kind() == Record::kSmall) {
+        there->what = record.what;
+        if (size > 0) std::memcpy(there->payload(), payload, size);
+      } else {
+        *there = record;
+      }
+      MP_STEP();
+      if (handed_over != nullptr) handed_over->store(kQueuedChunk, kSeqCst);
+      MP_STEP();
+      waited_for = Commit(&control_->put_state, place.value().position + units);
+      MP_STEP();
+    }
+    if (waited_for != 0) {
+      RingIfWanted();
+      Wake(&control_->put_state);
+      // Who asked for the bell between the ring and the clearing of the bit would not be heard any more.
+      RingIfWanted();
+    }
+    CollectIfSuspect(token);
+    return true;
+  }
+}
+
+Result<bool> Channel::PutLarge(const Part* parts, size_t count, size_t size, uint32_t token,
+                               const Deadline& deadline) {
+  // Nothing is copied for a queue that is full and stays so.
+  if (!WaitForRoom(deadline)) return false;
+  std::vector<uint64_t> sizes;
+  std::vector<Part> all(1);
+  for (size_t i = 0; i < count; i++) sizes.push_back(parts[i].size);
+  all[0] = {sizes.data(), sizes.size() * sizeof(uint64_t)};
+  all.insert(all.end(), parts, parts + count);
+  const size_t total = all[0].size + size;
+  const size_t needed = (total + kChunkBytes - 1) / kChunkBytes;
+  if (needed >= control_->chunk_limit || count > kMostParts) return OsError{ENOMEM, "put"};
+
+  Chain chain;
+  size_t in_chunk = kChunkBytes;
+  size_t next = 0;
+  for (const Part& part : all) {
+    const char* data = static_cast<const char*>(part.data);
+    for (size_t left = part.size; left > 0;) {
+      if (in_chunk == kChunkBytes) {
+        if (next == chain.chunks.size()) {
+          const size_t more = std::min<size_t>(kBatch, needed - chain.chunks.size());
+          const auto extended = Extend(&chain, static_cast<uint32_t>(more), token);
+          if (!extended.ok()) {
+            Release(chain.chunks, token);
+            return extended.error();
+          }
+        }
+        next++;
+        in_chunk = 0;
+      }
+      const size_t piece = std::min(left, kChunkBytes - in_chunk);
+      std::memcpy(ChunkData(chain.chunks[next - 1]) + in_chunk, data, piece);
+      in_chunk += piece;
+      data += piece;
+      left -= piece;
+    }
+  }
+  MP_STEP();
+  Record record{};
+  record.what = Record::kLarge | static_cast<uint32_t>(count) << 2;
+  record.where = chain.chunks[0];
+  record.size = total;
+  auto appended = Append(record, nullptr, 0, token, deadline, &table_[chain.chunks[0]].owner);
+  if (!appended.ok() || !appended.value()) Release(chain.chunks, token);
+  return appended;
+}
+
+bool Channel::HasRoom() const {
+  if (control_->max_items == 0) return true;
+  return Size() < control_->max_items;
+}
+
+bool Channel::WaitForRoom(const Deadline& deadline) {
+  if (control_->max_items == 0) return true;
+  for (;;) {
+    // Before the count at the other end: what is got meanwhile makes this word another one.
+    const uint32_t seen = LowOf(control_->get_state.load(kSeqCst));
+    if (HasRoom()) return true;
+    if (deadline.passed()) return false;
+    AwaitChange(LowWord(&control_->get_state), seen, deadline, &patience_ns_);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// Getting
+
+bool Channel::WaitForMessage(uint32_t token, const Deadline& deadline) {
+  for (;;) {
+    const uint64_t put = control_->put_state.load(kSeqCst);
+    if (CountBetween(put, control_->get_state.load(kSeqCst)) != 0) return true;
+    if (deadline.passed()) return false;
+    const bool busy =
+        AwaitChange(LowWord(&control_->put_state), LowOf(put), deadline, &patience_ns_);
+    // Time to look around. One chunk is the queue's own.
+    if (!busy && UsedChunks() > 1 && Size() == 0) Collect(token);
+  }
+}
+
+Result<Channel::Gotten> Channel::Get(void* small, LargeMessage* large, uint32_t token,
+                                     const Deadline& deadline) {
+  for (;;) {
+    if (!WaitForMessage(token, deadline)) return Gotten{Got::kNothing, 0};
+    Chain chain;
+    Result<Gotten> taken = Gotten{Got::kNothing, 0};
+    {
+      Hold hold(this, &control_->get_lock, token);
+      taken = TakeFirst(&hold, small, &chain, large, token);
+    }
+    if (taken.ok() && taken.value().what == Got::kNothing) continue;
+    CollectIfSuspect(token);
+    if (!taken.ok() || taken.value().what == Got::kSmall) return taken;
+    // Past the table of parts.
+    size_t at = large->parts.size() * sizeof(uint64_t);
+    for (auto& part : large->parts) {
+      char* data = static_cast<char*>(part.memory.get());
+      for (size_t left = part.size; left > 0;) {
+        const size_t in_chunk = at % kChunkBytes;
+        const size_t piece = std::min(left, kChunkBytes - in_chunk);
+        std::memcpy(data, ChunkData(chain.chunks[at / kChunkBytes]) + in_chunk, piece);
+        data += piece;
+        at += piece;
+        left -= piece;
+      }
+    }
+    MP_STEP();
+    Release(chain.chunks, token);
+    return taken;
+  }
+}
+
+// With the get lock held.
+Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain,
+                                           LargeMessage* large, uint32_t token) {
+  const OsError corrupt{EBADMSG, "get"};
+  uint32_t position = PositionOf(control_->get_state.load(kSeqCst));
+  if (position == PositionOf(control_->known_tail.load(kRelaxed))) {
+    const uint64_t put = control_->put_state.load(kSeqCst);
+    control_->known_tail.store(put, kRelaxed);
+    if (position == PositionOf(put)) return Gotten{Got::kNothing, 0};
+  }
+  const uint32_t before = ChunkOf(position);
+  Record* record = At(position);
+  if (record == nullptr) return corrupt;
+  if (record->kind() == Record::kJump) {
+    position = record->where;
+    record = At(position);
+    if (record == nullptr) return corrupt;
+  }
+  const uint32_t units = record->units();
+  if (position % kUnitsPerChunk + units > kUnitsPerChunk) return corrupt;
+  Gotten gotten{Got::kSmall, record->number()};
+  if (record->kind() == Record::kSmall) {
+    if (gotten.size > kMostSmall) return corrupt;
+    std::memcpy(small, record->payload(), gotten.size);
+  } else if (record->kind() == Record::kLarge) {
+    gotten.what = Got::kLarge;
+    const uint32_t fresh = control_->fresh.load(kSeqCst);
+    const size_t chunks = (record->size + kChunkBytes - 1) / kChunkBytes;
+    if (chunks == 0 || chunks > fresh) return corrupt;
+    for (uint32_t chunk = record->where; chain->chunks.size() < chunks;
+         chunk = table_[chunk].next.load(kRelaxed) - 1) {
+      if (chunk >= fresh) return corrupt;
+      chain->chunks.push_back(chunk);
+    }
+    const size_t count = record->number();
+    if (count * sizeof(uint64_t) > record->size) return corrupt;
+    uint64_t sum = count * sizeof(uint64_t);
+    large->parts.clear();
+    for (size_t i = 0; i < count; i++) {
+      const size_t at = i * sizeof(uint64_t);
+      uint64_t size;
+      std::memcpy(&size, ChunkData(chain->chunks[at / kChunkBytes]) + at % kChunkBytes,
+                  sizeof(size));
+      if (size > record->size - sum) return corrupt;
+      sum += size;
+      LargeMessage::Memory memory(std::malloc(std::max<uint64_t>(size, 1)));
+      if (memory == nullptr) return OsError{ENOMEM, "get"};
+      large->parts.push_back({std::move(memory), static_cast<size_t>(size)});
+    }
+    if (sum != record->size) return corrupt;
+    MP_STEP();
+    table_[record->where].owner.store(token, kSeqCst);
+  } else {
+    return corrupt;
+  }
+  MP_STEP();
+  const uint32_t waited_for = Commit(&control_->get_state, position + units);
+  MP_STEP();
+  if (ChunkOf(position) != before) Release({before}, token);
+  hold->Release();
+  if (waited_for != 0) {
+    Wake(&control_->get_state);
+    RingBell(segment_->header());
+  }
+  return gotten;
+}
+
+// -------------------------------------------------------------------------------------------------
+// What waiters and watchers are told
+
+uint32_t Channel::Size() const {
+  // What is got between the two loads must not count twice.
+  const uint64_t got = control_->get_state.load(kSeqCst);
+  return CountBetween(control_->put_state.load(kSeqCst), got);
+}
+
+// Somebody said that it waits. As in ReleaseSemaphore: once nobody sleeps the next one need not ask.
+void Channel::Wake(End* end) {
+  Word* word = LowWord(end);
+  MP_STEP();
+  if (Unpark(word, 1) > 0) return;
+  uint32_t now = word->load(kSeqCst);
+  if ((now & kWaiting) != 0 && word->compare_exchange_strong(now, now & ~kWaiting, kSeqCst)) {
+    Unpark(word, INT32_MAX);
+  }
+}
+
+void Channel::RingIfWanted() {
+  if (control_->bell_wanted.load(kSeqCst) == 0) return;
+  control_->bell_wanted.store(0, kSeqCst);
+  MP_STEP();
+  bell_.Ring();
+}
+
+bool Channel::WantBell() {
+  // First the wish, then the bit: whoever sees the bit looks for the wish, also after it has cleared the bit.
+  control_->bell_wanted.store(1, kSeqCst);
+  Word* word = LowWord(&control_->put_state);
+  word->fetch_or(kWaiting, kSeqCst);
+  return Size() > 0;
+}
+
+void Channel::ResetBell() {
+  bell_.Reset();
+  // Others may have slept through the message that came meanwhile.
+  if (WantBell()) RingIfWanted();
+}
+
+uint32_t Channel::Unfinished() const {
+  const uint32_t done = control_->done.load(kSeqCst) >> 1;
+  return (CountOf(control_->put_state.load(kSeqCst)) - done) & 0x7fffffff;
+}
+
+bool Channel::Done() {
+  uint32_t seen = control_->done.load(kSeqCst);
+  for (;;) {
+    const uint32_t unfinished =
+        (CountOf(control_->put_state.load(kSeqCst)) - (seen >> 1)) & 0x7fffffff;
+    if (unfinished == 0) return false;
+    const uint32_t next = (seen + 2) | (seen & kWaiting);
+    if (!control_->done.compare_exchange_strong(seen, next, kSeqCst)) continue;
+    MP_STEP();
+    if (unfinished == 1 && (seen & kWaiting) != 0) {
+      Unpark(&control_->done, INT32_MAX);
+      RingBell(segment_->header());
+    }
+    return true;
+  }
+}
+
+bool Channel::WaitUntilDone(const Deadline& deadline) {
+  for (;;) {
+    const uint32_t seen = control_->done.load(kSeqCst);
+    if (((CountOf(control_->put_state.load(kSeqCst)) - (seen >> 1)) & 0x7fffffff) == 0) return true;
+    if (deadline.passed()) return false;
+    uint32_t expected = seen;
+    if ((seen & kWaiting) == 0 &&
+        !control_->done.compare_exchange_strong(expected, seen | kWaiting, kSeqCst)) {
+      continue;
+    }
+    Park(&control_->done, seen | kWaiting, deadline);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// The pool
+
+uint32_t Channel::UsedChunks() const {
+  const uint32_t free = control_->warm_count.load(kRelaxed) + control_->cold_count.load(kRelaxed);
+  const uint32_t fresh = control_->fresh.load(kRelaxed);
+  return fresh > free ? fresh - free : 0;
+}
+
+// With the pool lock held. Also in the middle of it a chunk is either on no list and `kFreeChunk`, which RebuildPool
+// finds, or somebody's.
+void Channel::Free(uint32_t chunk, bool warm) {
+  table_[chunk].owner.store(kFreeChunk, kSeqCst);
+  MP_STEP();
+  Word& list = warm ? control_->warm : control_->cold;
+  Word& count = warm ? control_->warm_count : control_->cold_count;
+  table_[chunk].next.store(list.load(kRelaxed), kRelaxed);
+  MP_STEP();
+  list.store(chunk + 1, kSeqCst);
+  MP_STEP();
+  count.store(count.load(kRelaxed) + 1, kRelaxed);
+}
+
+// After somebody died here: what is free says so itself. Whether it has memory is not known: then it is cold.
+void Channel::RebuildPool() {
+  for (Word* word : {&control_->warm, &control_->warm_count, &control_->cold, &control_->cold_count})
+    word->store(0, kRelaxed);
+  const uint32_t fresh = control_->fresh.load(kRelaxed);
+  for (uint32_t chunk = fresh; chunk-- > 0;) {
+    if (table_[chunk].owner.load(kRelaxed) == kFreeChunk) Free(chunk, false);
+  }
+}
+
+// With the pool lock held. Until it has an owner the chunk counts as free.
+uint32_t Channel::Take(Word* list, Word* count) {
+  const uint32_t chunk = list->load(kRelaxed) - 1;
+  list->store(table_[chunk].next.load(kRelaxed), kSeqCst);
+  count->store(count->load(kRelaxed) - 1, kRelaxed);
+  return chunk;
+}
+
+// More chunks for a chain that belongs to this thread. After an error it may have some of them.
+Result<void> Channel::Extend(Chain* chain, uint32_t count, uint32_t token) {
+  std::vector<uint32_t> without_memory;
+  {
+    Hold hold(this, &control_->pool_lock, token);
+    if (hold.taken_over()) RebuildPool();
+    for (uint32_t i = 0; i < count; i++) {
+      uint32_t chunk;
+      if (control_->warm.load(kRelaxed) != 0) {
+        chunk = Take(&control_->warm, &control_->warm_count);
+      } else if (control_->cold.load(kRelaxed) != 0) {
+        chunk = Take(&control_->cold, &control_->cold_count);
+        without_memory.push_back(chunk);
+      } else {
+        chunk = control_->fresh.load(kRelaxed);
+        if (chunk >= control_->chunk_limit) return OsError{ENOMEM, "put"};
+        control_->fresh.store(chunk + 1, kSeqCst);
+        without_memory.push_back(chunk);
+        if (chunk >= kSuspiciousGrowth && (chunk & (chunk - 1)) == 0) {
+          control_->suspect.store(1, kSeqCst);
+        }
+      }
+      MP_STEP();
+      table_[chunk].next.store(0, kRelaxed);
+      table_[chunk].owner.store(chain->chunks.empty() ? token : kMemberChunk, kSeqCst);
+      MP_STEP();
+      if (!chain->chunks.empty()) table_[chain->chunks.back()].next.store(chunk + 1, kSeqCst);
+      chain->chunks.push_back(chunk);
+      MP_STEP();
+    }
+  }
+  return Furnish(without_memory);
+}
+
+namespace {
+
+// Chunks in a row, lowest first.
+template <typename Use>
+bool ForRuns(std::vector<uint32_t> chunks, Use use) {
+  std::sort(chunks.begin(), chunks.end());
+  for (size_t i = 0; i < chunks.size();) {
+    size_t end = i + 1;
+    while (end < chunks.size() && chunks[end] == chunks[end - 1] + 1) end++;
+    if (!use(chunks[i], end - i)) return false;
+    i = end;
+  }
+  return true;
+}
+
+}  // namespace
+
+// Memory for chunks that have none, so that a write to them cannot fail, which would be a signal.
+Result<void> Channel::Furnish(const std::vector<uint32_t>& chunks) {
+  Result<void> result;
+  ForRuns(chunks, [&](uint32_t first, size_t count) {
+    result = Allocate(segment_->fd(), control_->chunks_offset + uint64_t{first} * kChunkBytes,
+                      count * kChunkBytes);
+    // Where it cannot be had in advance it comes at the write.
+    const int error = result.ok() ? 0 : result.error().errnum;
+    if (error == EOPNOTSUPP || error == ENOSYS || error == EINVAL) result = {};
+    return result.ok();
+  });
+  if (!result.ok()) return OsError{ENOMEM, "put"};
+  return {};
+}
+
+// Gives chunks that belong to this thread back.
+void Channel::Release(const std::vector<uint32_t>& chunks, uint32_t token) {
+  if (chunks.empty()) return;
+  {
+    Hold hold(this, &control_->pool_lock, token);
+    if (hold.taken_over()) RebuildPool();
+    // The first one last: it is used first.
+    for (size_t i = chunks.size(); i-- > 0;) Free(chunks[i], true);
+  }
+  Trim(token);
+}
+
+// Gives the memory of free chunks back to the system, but for a reserve that grows with what is in use.
+void Channel::Trim(uint32_t token) {
+  std::vector<uint32_t> surplus;
+  for (;;) {
+    const uint32_t keep = kReserveChunks + UsedChunks() / 2;
+    // In pieces, so that others need not wait, and not for every chunk.
+    if (control_->warm_count.load(kRelaxed) < keep + kBatch) return;
+    surplus.clear();
+    {
+      Hold hold(this, &control_->pool_lock, token);
+      if (hold.taken_over()) RebuildPool();
+      while (surplus.size() < kBatch && control_->warm.load(kRelaxed) != 0) {
+        surplus.push_back(Take(&control_->warm, &control_->warm_count));
+        MP_STEP();
+        table_[surplus.back()].next.store(0, kRelaxed);
+        table_[surplus.back()].owner.store(token, kSeqCst);
+        MP_STEP();
+      }
+    }
+#if defined(__linux__)
+    ForRuns(surplus, [&](uint32_t first, size_t count) {
+      return madvise(ChunkData(first), count * kChunkBytes, MADV_REMOVE) == 0;
+    });
+#endif
+    MP_STEP();
+    Hold hold(this, &control_->pool_lock, token);
+    if (hold.taken_over()) RebuildPool();
+    for (uint32_t chunk : surplus) Free(chunk, false);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
+// What the dead have left
+
+void Channel::CollectIfSuspect(uint32_t token) {
+  if (control_->suspect.load(kRelaxed) != 0) Collect(token);
+}
+
+uint32_t Channel::Collect(uint32_t token) {
+  Hold putting(this, &control_->put_lock, token);
+  Hold getting(this, &control_->get_lock, token);
+  Hold pool(this, &control_->pool_lock, token);
+  RebuildPool();
+  const uint32_t fresh = control_->fresh.load(kSeqCst);
+  std::vector<bool> reached(fresh);
+  auto reach_chain = [&](uint32_t chunk) {
+    while (chunk < fresh && !reached[chunk]) {
+      reached[chunk] = true;
+      chunk = table_[chunk].next.load(kRelaxed) - 1;
+    }
+  };
+  const uint32_t tail = PositionOf(control_->put_state.load(kSeqCst));
+  uint32_t position = PositionOf(control_->get_state.load(kSeqCst));
+  for (;;) {
+    reached[ChunkOf(position)] = true;
+    if (position == tail) break;
+    const Record* record = At(position);
+    if (record == nullptr) return 0;
+    if (record->kind() == Record::kJump) {
+      if (ChunkOf(record->where) >= fresh) return 0;
+      position = record->where;
+      continue;
+    }
+    if (record->kind() == Record::kLarge) {
+      if (record->where >= fresh) return 0;
+      // Its taker died before it had it.
+      table_[record->where].owner.store(kQueuedChunk, kSeqCst);
+      reach_chain(record->where);
+    }
+    position += std::max(record->units(), 1u);
+    if (ChunkOf(position) >= fresh) return 0;
+  }
+  for (uint32_t chunk = 0; chunk < fresh; chunk++) {
+    const uint32_t owner = table_[chunk].owner.load(kSeqCst);
+    const bool private_head = owner != kFreeChunk && (owner & 1) == 0;
+    if (private_head && !reached[chunk] && !IsDead(segment_->header(), owner)) reach_chain(chunk);
+  }
+  uint32_t freed = 0;
+  for (uint32_t chunk = 0; chunk < fresh; chunk++) {
+    if (reached[chunk] || table_[chunk].owner.load(kSeqCst) == kFreeChunk) continue;
+    Free(chunk, false);
+    freed++;
+  }
+  control_->suspect.store(0, kSeqCst);
+  return freed;
+}
+
+}  // namespace mp::core
+
+#endif  // !_WIN32

@@ -1,0 +1,202 @@
+// A queue of messages in memory that processes share: many put, many get, in order, and whoever is killed inside
+// costs at most the one message that it was about.
+//
+// It is a segment (segment.h, so that a thread has a token here) whose slots are replaced by:
+//
+//   Control       a page: two ends, a pool of chunks, and a few words for those that wait
+//   table         for each chunk its owner and its successor, 8 bytes
+//   chunks        64 KiB each; a position is counted in units of 16 bytes from the first one
+//
+//     head (get_state)                              tail (put_state)
+//       ▼                                             ▼
+//   ┌────────────────────────┐   ┌────────────────────────┐     ┌──────┐   ┌──────┐
+//   │▒▒▒│small│large ──┐│jump──┼──▶│small│small│ ...       │     │ free │──▶│ free │ ...
+//   └──────────────────┼─────┘   └────────────────────────┘     └──────┘   └──────┘
+//                      └──▶ chunk ──▶ chunk ──▶ chunk: a message of more than kMostSmall bytes
+//
+// Each end has a lock of its own, so that putting and getting do not meet. Under it a message is written beyond the
+// tail, or read at the head, and then one store of 64 bits commits: it has the new position and the new count in
+// one. What a death leaves behind is thus
+//   before the commit   nothing: bytes beyond the tail, which the next one overwrites, or a message still at the head
+//   after the commit    a message that is in the queue, or is taken, and chunks that nobody owns
+//   under a lock        that lock, which is taken over within half a second (lock.h); no word behind it is half changed
+//   while others sleep  those sleepers, which look by themselves within a slice (parking.h)
+// Large messages are copied in and out while no lock is held: their chunks belong to a process then, by its token.
+// There is one way to find chunks that a death has left: Collect() holds all the locks, marks what can be reached from
+// the queue and what belongs to living threads, and frees the rest. A lock that was taken over asks for it.
+//
+// Chunks come from the pool last in, first out, so that a queue that is kept short stays in memory that is mapped
+// and warm. What is free beyond a reserve is given back to the system, chunk by chunk.
+#ifndef MP_CORE_CHANNEL_H_
+#define MP_CORE_CHANNEL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/bell.h"
+#include "core/lock.h"
+#include "core/segment.h"
+
+namespace mp::core {
+
+constexpr uint32_t kChannelVersion = 1;
+// Behind the segment's header and its table of owners.
+constexpr size_t kChannelOffset = size_t{512} << 10;
+constexpr size_t kChunkBytes = size_t{64} << 10;
+constexpr size_t kUnitBytes = 16;
+constexpr uint32_t kUnitsPerChunk = kChunkBytes / kUnitBytes;
+constexpr uint32_t kMostChunks = uint32_t{1} << 20;  // 64 GiB: positions are 32 bits
+
+// A message of so many bytes in one part lies between the others; it is copied while the lock is held.
+constexpr size_t kMostSmall = 4096;
+constexpr uint32_t kMostParts = 1u << 20;
+
+// One end. The low half is what sleepers wait for: bit 0, somebody waits; above it, how many messages have passed.
+// The high half is the position. Changed as a whole; waiters set bit 0 alone, in the low half.
+using End = std::atomic<uint64_t>;
+static_assert(End::is_always_lock_free);
+
+struct alignas(64) ChannelControl {
+  uint32_t version;
+  uint32_t max_items;    // 0: as many as memory holds
+  uint32_t chunk_limit;  // of the address space that was to be had
+  uint32_t table_offset;  // in bytes from the segment's beginning, as is the next
+  uint32_t chunks_offset;
+
+  alignas(64) Word put_lock;
+  alignas(64) End put_state;
+
+  alignas(64) Word get_lock;
+  // The tail as it was last seen from this end: while it is not reached nobody need look at the other end's line.
+  End known_tail;
+  alignas(64) End get_state;
+
+  alignas(64) Word pool_lock;
+  Word merge_pad;
+  Word warm;        // lists of free chunks by their successor, +1; 0 is the end. Warm ones have memory,
+  Word warm_count;  // cold ones have none.
+  Word cold;
+  Word cold_count;
+  Word fresh;  // chunks from this one on have never been used
+
+  alignas(64) Word suspect;  // a lock was taken over: there may be chunks that nobody owns
+  Word bell_wanted;          // an event loop waits for the bell
+  Word done;                 // bit 0: somebody waits; above it, how many messages were reported done
+};
+static_assert(sizeof(ChannelControl) == 7 * 64);
+static_assert(offsetof(ChannelControl, put_state) == 2 * 64);
+static_assert(offsetof(ChannelControl, get_state) == 4 * 64);
+static_assert(offsetof(ChannelControl, done) == 6 * 64 + 8);
+
+struct ChunkEntry {
+  Word owner;
+  Word next;  // +1; 0 is the end
+};
+
+struct Part {
+  const void* data;
+  size_t size;
+};
+
+// A large message that was taken out, until it is read. Its memory was had before it was taken.
+class LargeMessage {
+ public:
+  struct Free {
+    void operator()(void* memory) const;
+  };
+  using Memory = std::unique_ptr<void, Free>;
+  struct Piece {
+    Memory memory;
+    size_t size;
+  };
+  std::vector<Piece> parts;
+};
+
+class Channel {
+ public:
+  // EMFILE, ENFILE, ENOMEM. `max_items` 0: no limit.
+  static Result<std::shared_ptr<Channel>> Create(uint32_t max_items);
+
+  enum class Got { kNothing, kSmall, kLarge };
+  struct Gotten {
+    Got what;
+    size_t size;  // of a small one
+  };
+
+  // One message made of the parts in a row; part boundaries are kept in a large one, and a small one is one part.
+  // False: no room in time. ENOMEM: not for this one; the queue is as before.
+  Result<bool> Put(const Part* parts, size_t count, uint32_t token, const Deadline& deadline);
+  // `small` has room for kMostSmall bytes. ENOMEM: the message stays. EBADMSG: the memory has been tampered with.
+  Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token, const Deadline& deadline);
+
+  uint32_t Size() const;
+  bool HasRoom() const;
+
+  // For JoinableQueue: how many were put and not yet reported done. Done() answers false when that is 0.
+  uint32_t Unfinished() const;
+  bool Done();
+  bool WaitUntilDone(const Deadline& deadline);
+
+  // Makes the bell ring when the next message comes. True: there is one already.
+  bool WantBell();
+  // After the bell has rung in vain: silent until the next message.
+  void ResetBell();
+  const Bell& bell() const { return bell_; }
+
+  // Frees what killed processes have left. Answers how many chunks.
+  uint32_t Collect(uint32_t token);
+  // Chunks that are not free: in the queue, or in somebody's hands.
+  uint32_t UsedChunks() const;
+
+  const std::shared_ptr<Segment>& segment() const { return segment_; }
+  ChannelControl* control() const { return control_; }
+
+ private:
+  Channel(std::shared_ptr<Segment> segment, Bell bell);
+
+  class Hold;
+  struct Record;
+  struct Chain;
+  struct Place {
+    uint32_t position;
+    Record* record;
+  };
+
+  Record* At(uint32_t position) const;
+  char* ChunkData(uint32_t chunk) const { return chunks_ + size_t{chunk} * kChunkBytes; }
+  Result<bool> Append(const Record& record, const void* payload, size_t size, uint32_t token,
+                      const Deadline& deadline, Word* handed_over);
+  Result<Place> Reserve(uint32_t position, uint32_t units, uint32_t token);
+  Result<bool> PutLarge(const Part* parts, size_t count, size_t size, uint32_t token,
+                        const Deadline& deadline);
+  Result<Gotten> TakeFirst(Hold* hold, void* small, Chain* chain, LargeMessage* large,
+                           uint32_t token);
+  bool WaitForRoom(const Deadline& deadline);
+  bool WaitForMessage(uint32_t token, const Deadline& deadline);
+
+  Result<void> Extend(Chain* chain, uint32_t count, uint32_t token);
+  Result<void> Furnish(const std::vector<uint32_t>& chunks);
+  void Release(const std::vector<uint32_t>& chunks, uint32_t token);
+  void Trim(uint32_t token);
+  uint32_t Take(Word* list, Word* count);
+  void Free(uint32_t chunk, bool warm);
+  void RebuildPool();
+  void Wake(End* end);
+  void RingIfWanted();
+  void CollectIfSuspect(uint32_t token);
+
+  std::shared_ptr<Segment> segment_;
+  Bell bell_;
+  ChannelControl* control_;
+  ChunkEntry* table_;
+  char* chunks_;
+  // Of this process: how long waiting awake has been worth it lately.
+  std::atomic<int64_t> patience_ns_{2'000};
+};
+
+}  // namespace mp::core
+
+#endif  // MP_CORE_CHANNEL_H_

@@ -1,0 +1,350 @@
+// The channel: what goes in comes out, in order, whatever the size; and what a death at each of its steps costs.
+
+#if !defined(_WIN32)
+
+#include <doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/channel.h"
+#include "core/steps.h"
+
+using mp::core::Channel;
+using mp::core::CurrentOwner;
+using mp::core::Deadline;
+using mp::core::kMostSmall;
+using mp::core::LargeMessage;
+using mp::core::Part;
+
+namespace {
+
+constexpr double kLongMs = 20'000;
+
+std::shared_ptr<Channel> MakeChannel(uint32_t max_items = 0) {
+  auto created = Channel::Create(max_items);
+  REQUIRE(created.ok());
+  return created.value();
+}
+
+uint32_t Me(const Channel&) { return CurrentOwner().token; }
+
+// A message of `size` bytes that tells which one it is.
+std::string Message(uint32_t id, size_t size) {
+  std::string text(size < 4 ? 4 : size, '\0');
+  for (size_t i = 4; i < text.size(); i++) text[i] = static_cast<char>(id + i * 7);
+  std::memcpy(text.data(), &id, 4);
+  return text;
+}
+
+bool Put(Channel& channel, const std::string& message, double ms = kLongMs) {
+  const Part part{message.data(), message.size()};
+  auto put = channel.Put(&part, 1, Me(channel), Deadline::AfterMs(ms));
+  return put.ok() && put.value();
+}
+
+// Empty: nothing came.
+std::string Get(Channel& channel, double ms = kLongMs) {
+  char small[kMostSmall];
+  LargeMessage large;
+  auto got = channel.Get(small, &large, Me(channel), Deadline::AfterMs(ms));
+  if (!got.ok()) return "error " + std::to_string(got.error().errnum);
+  if (got.value().what == Channel::Got::kNothing) return "";
+  if (got.value().what == Channel::Got::kSmall) return {small, got.value().size};
+  std::string all;
+  for (auto& part : large.parts) all.append(static_cast<char*>(part.memory.get()), part.size);
+  return all;
+}
+
+uint32_t IdOf(const std::string& message) {
+  uint32_t id = UINT32_MAX;
+  if (message.size() >= 4) std::memcpy(&id, message.data(), 4);
+  return id;
+}
+
+}  // namespace
+
+TEST_CASE("channel: messages of all sizes come out as they went in") {
+  const auto channel = MakeChannel();
+  uint32_t id = 0;
+  for (size_t size : {4, 12, 13, 28, 4095, 4096, 4097, 65535, 65536, 65537, 1'000'000}) {
+    const std::string message = Message(id++, size);
+    CHECK(Put(*channel, message));
+    CHECK(channel->Size() == 1);
+    CHECK(Get(*channel) == message);
+  }
+  CHECK(channel->Size() == 0);
+  CHECK(Get(*channel, 0).empty());
+}
+
+TEST_CASE("channel: an empty message, and parts that stay apart") {
+  const auto channel = MakeChannel();
+  const Part empty{nullptr, 0};
+  CHECK(channel->Put(&empty, 1, Me(*channel), Deadline::AfterMs(0)).value());
+  const std::string head = "head";
+  const std::string bulk = Message(1, 200'000);
+  const Part parts[] = {{head.data(), head.size()}, {bulk.data(), bulk.size()}, empty};
+  CHECK(channel->Put(parts, 3, Me(*channel), Deadline::AfterMs(0)).value());
+  char small[kMostSmall];
+  LargeMessage large;
+  auto got = channel->Get(small, &large, Me(*channel), Deadline::AfterMs(0));
+  CHECK(got.value().what == Channel::Got::kSmall);
+  CHECK(got.value().size == 0);
+  got = channel->Get(small, &large, Me(*channel), Deadline::AfterMs(0));
+  CHECK(got.value().what == Channel::Got::kLarge);
+  REQUIRE(large.parts.size() == 3);
+  CHECK(std::memcmp(large.parts[0].memory.get(), "head", 4) == 0);
+  CHECK(std::memcmp(large.parts[1].memory.get(), bulk.data(), bulk.size()) == 0);
+  CHECK(large.parts[2].size == 0);
+}
+
+TEST_CASE("channel: many messages in order, and the memory goes back") {
+  const auto channel = MakeChannel();
+  constexpr uint32_t kMany = 200'000;
+  for (uint32_t i = 0; i < kMany; i++) REQUIRE(Put(*channel, Message(i, 4 + i % 100)));
+  CHECK(channel->Size() == kMany);
+  CHECK(channel->UsedChunks() > 100);
+  for (uint32_t i = 0; i < kMany; i++) REQUIRE(Get(*channel) == Message(i, 4 + i % 100));
+  CHECK(channel->UsedChunks() == 1);
+  CHECK(channel->control()->warm_count.load() < 64 + 32);
+}
+
+TEST_CASE("channel: a bounded one takes no more than that") {
+  const auto channel = MakeChannel(2);
+  CHECK(Put(*channel, Message(0, 4)));
+  CHECK(Put(*channel, Message(1, 100'000)));
+  CHECK_FALSE(channel->HasRoom());
+  CHECK_FALSE(Put(*channel, Message(2, 4), 0));
+  CHECK_FALSE(Put(*channel, Message(2, 100'000), 20));
+  CHECK(IdOf(Get(*channel)) == 0);
+  CHECK(Put(*channel, Message(2, 4), 0));
+  CHECK(IdOf(Get(*channel)) == 1);
+  CHECK(IdOf(Get(*channel)) == 2);
+}
+
+TEST_CASE("channel: what was taken is reported done, and not more") {
+  const auto channel = MakeChannel();
+  CHECK_FALSE(channel->Done());
+  Put(*channel, Message(0, 4));
+  Put(*channel, Message(1, 4));
+  CHECK(channel->Unfinished() == 2);
+  Get(*channel);
+  CHECK_FALSE(channel->WaitUntilDone(Deadline::AfterMs(10)));
+  CHECK(channel->Done());
+  std::thread later([&] { CHECK(channel->WaitUntilDone(Deadline::AfterMs(kLongMs))); });
+  Get(*channel);
+  CHECK(channel->Done());
+  later.join();
+  CHECK_FALSE(channel->Done());
+}
+
+TEST_CASE("channel: the bell rings for whoever asked, once there is something") {
+  const auto channel = MakeChannel();
+  auto rings = [&] {
+    mp::core::PollSlot slot{channel->bell().fd(), 1, 0};
+    return mp::core::PollFds(&slot, 1, Deadline::AfterMs(0)).value() == 1;
+  };
+  Put(*channel, Message(0, 4));
+  CHECK_FALSE(rings());
+  CHECK(channel->WantBell());
+  Get(*channel);
+  CHECK_FALSE(channel->WantBell());
+  CHECK_FALSE(rings());
+  Put(*channel, Message(1, 4));
+  CHECK(rings());
+  Get(*channel);
+  channel->ResetBell();
+  CHECK_FALSE(rings());
+  Put(*channel, Message(2, 4));
+  CHECK(rings());
+  channel->ResetBell();
+  CHECK(rings());
+}
+
+namespace {
+
+// Threads on both ends; every message once, and those of one producer in order.
+void Exchange(uint32_t max_items, int producers, int consumers, uint32_t each, size_t most_bytes) {
+  const auto channel = MakeChannel(max_items);
+  std::vector<std::thread> threads;
+  std::vector<std::atomic<uint32_t>> seen(static_cast<size_t>(producers) * each);
+  std::atomic<int> wrong{0};
+  for (int p = 0; p < producers; p++) {
+    threads.emplace_back([&, p] {
+      for (uint32_t i = 0; i < each; i++) {
+        const uint32_t id = static_cast<uint32_t>(p) * each + i;
+        if (!Put(*channel, Message(id, 4 + (id * 37) % most_bytes))) wrong++;
+      }
+    });
+  }
+  const uint32_t total = static_cast<uint32_t>(producers) * each;
+  std::atomic<uint32_t> taken{0};
+  for (int c = 0; c < consumers; c++) {
+    threads.emplace_back([&] {
+      std::vector<int64_t> last(static_cast<size_t>(producers), -1);
+      while (taken.load() < total) {
+        const std::string message = Get(*channel, 5);
+        if (message.empty()) continue;
+        taken++;
+        const uint32_t id = IdOf(message);
+        if (id >= total || message != Message(id, 4 + (id * 37) % most_bytes)) {
+          wrong++;
+          continue;
+        }
+        if (seen[id]++ != 0) wrong++;
+        if (last[id / each] >= id) wrong++;
+        last[id / each] = id;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  CHECK(wrong == 0);
+  CHECK(taken == total);
+  CHECK(channel->Size() == 0);
+  CHECK(channel->UsedChunks() == 1);
+}
+
+}  // namespace
+
+TEST_CASE("channel: threads on both ends") {
+  Exchange(0, 1, 1, 20'000, 64);
+  Exchange(0, 4, 4, 5'000, 64);
+  Exchange(3, 3, 3, 2'000, 64);
+  Exchange(0, 3, 3, 500, 200'000);
+  Exchange(2, 2, 2, 300, 200'000);
+}
+
+#if defined(MP_TEST_STEPS)
+
+namespace {
+
+int steps_left;
+
+void DieAtLast() {
+  if (steps_left-- == 0) raise(SIGKILL);
+}
+
+using Ids = std::vector<uint32_t>;
+
+// A process does `act` and is killed at each of its steps in turn; what is in the channel then is one of `outcomes`.
+struct DeathScene {
+  std::string name;
+  std::function<void(Channel&)> prepare;
+  std::function<void(Channel&)> act;
+  std::vector<Ids> outcomes;
+};
+
+struct Leftover {
+  Ids ids;
+  uint32_t used;
+};
+
+// What the survivor finds, and whether it can go on. Every message must be whole.
+Leftover Survive(Channel& channel, uint32_t most_size) {
+  Leftover left;
+  const uint32_t size = channel.Size();
+  // Both ends: locks that were held are taken over.
+  REQUIRE(Put(channel, Message(1000, 20)));
+  for (;;) {
+    const std::string message = Get(channel, 2'000);
+    REQUIRE(!message.empty());
+    const uint32_t id = IdOf(message);
+    if (id == 1000) break;
+    const size_t size_of_it = id == 1 ? 400'000 : id % 2 == 0 ? 20 : most_size;
+    REQUIRE(message == Message(id, size_of_it));
+    left.ids.push_back(id);
+  }
+  CHECK(left.ids.size() == size);
+  CHECK(channel.Size() == 0);
+  REQUIRE(Put(channel, Message(1001, most_size)));
+  REQUIRE(Get(channel, 2'000) == Message(1001, most_size));
+  // An idle slice is enough to find what was left.
+  CHECK(Get(channel, 30).empty());
+  left.used = channel.UsedChunks();
+  return left;
+}
+
+}  // namespace
+
+// Even ones are small, odd ones are large: three chunks each.
+TEST_CASE("channel: a death at any step costs at most the message at hand") {
+  constexpr uint32_t kLarge = 150'000;
+  auto put = [](uint32_t id) {
+    return [id](Channel& channel) { Put(channel, Message(id, id % 2 == 0 ? 20 : kLarge)); };
+  };
+  auto fill = [=](Ids ids) {
+    return [=](Channel& channel) {
+      for (uint32_t id : ids) put(id)(channel);
+    };
+  };
+  // So that after one small message the next does not fit into the first chunk any more.
+  auto fill_chunk = [=](Ids ids) {
+    return [=](Channel& channel) {
+      for (int i = 0; i < 4095 / 2 - 1; i++) {
+        put(2000)(channel);
+        Get(channel);
+      }
+      for (uint32_t id : ids) put(id)(channel);
+    };
+  };
+  auto get = [](Channel& channel) { Get(channel, 0); };
+  auto get_both = [=](Channel& channel) { get(channel), get(channel); };
+  const std::vector<DeathScene> scenes = {
+      {"put small", fill({2, 3}), put(4), {{2, 3}, {2, 3, 4}}},
+      {"put large", fill({2, 3}), put(5), {{2, 3}, {2, 3, 5}}},
+      {"put small into the next chunk", fill_chunk({2}), put(4), {{2}, {2, 4}}},
+      {"put large into the next chunk", fill_chunk({2, 3}), put(5), {{2, 3}, {2, 3, 5}}},
+      {"get small", fill({2, 3, 4}), get, {{2, 3, 4}, {3, 4}}},
+      {"get large", fill({3, 2, 5}), get, {{3, 2, 5}, {2, 5}}},
+      {"get small from the next chunk", fill_chunk({2, 4}), get_both, {{2, 4}, {4}, {}}},
+      {"get large from the next chunk", fill_chunk({2, 3, 5}), [=](Channel& c) { get_both(c), get(c); },
+       {{2, 3, 5}, {3, 5}, {5}, {}}},
+      {"wait for a message", fill({}), [](Channel& c) { Get(c, 2); }, {{}}},
+      {"collect", fill_chunk({2, 3, 5}), [](Channel& c) { c.Collect(Me(c)); }, {{2, 3, 5}}},
+      {"give memory back", [=](Channel& c) {
+         for (int i = 0; i < 3; i++) Put(c, Message(1, 400'000));
+         for (int i = 0; i < 2; i++) Get(c);
+       }, get, {{1}, {}}},
+  };
+  for (const auto& scene : scenes) {
+    CAPTURE(scene.name);
+    bool finished = false;
+    int deaths = 0;
+    for (int step = 0; !finished; step++) {
+      CAPTURE(step);
+      const auto channel = MakeChannel();
+      scene.prepare(*channel);
+      const pid_t child = fork();
+      if (child == 0) {
+        steps_left = step;
+        mp::core::at_step = DieAtLast;
+        scene.act(*channel);
+        _exit(0);
+      }
+      int status = 0;
+      waitpid(child, &status, 0);
+      finished = WIFEXITED(status);
+      if (!finished) deaths++;
+      const Leftover left = Survive(*channel, kLarge);
+      const auto& outcomes = scene.outcomes;
+      CHECK(std::find(outcomes.begin(), outcomes.end(), left.ids) != outcomes.end());
+      if (finished) CHECK(left.ids == outcomes.back());
+      CHECK(left.used == 1);
+    }
+    CHECK(deaths > 0);
+    MESSAGE(scene.name << ": died at " << deaths << " steps");
+  }
+}
+
+#endif  // MP_TEST_STEPS
+
+#endif  // !_WIN32
