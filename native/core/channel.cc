@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -102,8 +101,6 @@ bool AwaitChange(Word* word, uint32_t seen, const Deadline& deadline,
 }
 
 }  // namespace
-
-void LargeMessage::Free::operator()(void* memory) const { std::free(memory); }
 
 // What stands at a position: 16 bytes for a jump and for a large message, which fill them, and for a small one as many
 // as it takes, with its bytes from `payload` on.
@@ -366,12 +363,12 @@ Result<Channel::Gotten> Channel::Get(void* small, LargeMessage* large, uint32_t 
     }
     if (taken.ok() && taken.value().what == Got::kNothing) continue;
     CollectIfSuspect(token);
-    if (!taken.ok() || taken.value().what == Got::kSmall) return taken;
+    if (!taken.ok() || taken.value().what != Got::kLarge) return taken;
     // Past the table of parts.
-    size_t at = large->parts.size() * sizeof(uint64_t);
-    for (auto& part : large->parts) {
-      char* data = static_cast<char*>(part.memory.get());
-      for (size_t left = part.size; left > 0;) {
+    size_t at = large->sizes.size() * sizeof(uint64_t);
+    for (size_t part = 0; part < large->sizes.size(); part++) {
+      char* data = static_cast<char*>(large->into[part]);
+      for (size_t left = large->sizes[part]; left > 0;) {
         const size_t in_chunk = at % kChunkBytes;
         const size_t piece = std::min(left, kChunkBytes - in_chunk);
         std::memcpy(data, ChunkData(chain.chunks[at / kChunkBytes]) + in_chunk, piece);
@@ -423,7 +420,7 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
     const size_t count = record->number();
     if (count * sizeof(uint64_t) > record->size) return corrupt;
     uint64_t sum = count * sizeof(uint64_t);
-    large->parts.clear();
+    std::vector<size_t> sizes;
     for (size_t i = 0; i < count; i++) {
       const size_t at = i * sizeof(uint64_t);
       uint64_t size;
@@ -431,11 +428,13 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
                   sizeof(size));
       if (size > record->size - sum) return corrupt;
       sum += size;
-      LargeMessage::Memory memory(std::malloc(std::max<uint64_t>(size, 1)));
-      if (memory == nullptr) return OsError{ENOMEM, "get"};
-      large->parts.push_back({std::move(memory), static_cast<size_t>(size)});
+      sizes.push_back(static_cast<size_t>(size));
     }
     if (sum != record->size) return corrupt;
+    if (large->into.size() != count || sizes != large->sizes) {
+      large->sizes = std::move(sizes);
+      return Gotten{Got::kSizes, 0};
+    }
     MP_STEP();
     table_[record->where].owner.store(token, kSeqCst);
   } else {

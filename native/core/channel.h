@@ -101,18 +101,11 @@ struct Part {
   size_t size;
 };
 
-// A large message that was taken out, until it is read. Its memory was had before it was taken.
-class LargeMessage {
- public:
-  struct Free {
-    void operator()(void* memory) const;
-  };
-  using Memory = std::unique_ptr<void, Free>;
-  struct Piece {
-    Memory memory;
-    size_t size;
-  };
-  std::vector<Piece> parts;
+// A message of several parts, or of more than kMostSmall bytes. Whoever gets it brings memory for each part, and learns
+// the sizes by trying without.
+struct LargeMessage {
+  std::vector<size_t> sizes;
+  std::vector<void*> into;
 };
 
 class Channel {
@@ -120,7 +113,7 @@ class Channel {
   // EMFILE, ENFILE, ENOMEM. `max_items` 0: no limit.
   static Result<std::shared_ptr<Channel>> Create(uint32_t max_items);
 
-  enum class Got { kNothing, kSmall, kLarge };
+  enum class Got { kNothing, kSmall, kLarge, kSizes };
   struct Gotten {
     Got what;
     size_t size;  // of a small one
@@ -129,7 +122,8 @@ class Channel {
   // One message made of the parts in a row; part boundaries are kept in a large one, and a small one is one part.
   // False: no room in time. ENOMEM: not for this one; the queue is as before.
   Result<bool> Put(const Part* parts, size_t count, uint32_t token, const Deadline& deadline);
-  // `small` has room for kMostSmall bytes. ENOMEM: the message stays. EBADMSG: the memory has been tampered with.
+  // `small` has room for kMostSmall bytes. kSizes: the next one is large, and nothing was taken; `large` has its sizes.
+  // kLarge: it had the sizes that `large` says, and is where `large` says. EBADMSG: the memory has been tampered with.
   Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token, const Deadline& deadline);
 
   uint32_t Size() const;

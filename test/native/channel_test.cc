@@ -56,13 +56,23 @@ bool Put(Channel& channel, const std::string& message, double ms = kLongMs) {
 std::string Get(Channel& channel, double ms = kLongMs) {
   char small[kMostSmall];
   LargeMessage large;
-  auto got = channel.Get(small, &large, Me(channel), Deadline::AfterMs(ms));
-  if (!got.ok()) return "error " + std::to_string(got.error().errnum);
-  if (got.value().what == Channel::Got::kNothing) return "";
-  if (got.value().what == Channel::Got::kSmall) return {small, got.value().size};
   std::string all;
-  for (auto& part : large.parts) all.append(static_cast<char*>(part.memory.get()), part.size);
-  return all;
+  for (;;) {
+    auto got = channel.Get(small, &large, Me(channel), Deadline::AfterMs(ms));
+    if (!got.ok()) return "error " + std::to_string(got.error().errnum);
+    if (got.value().what == Channel::Got::kNothing) return "";
+    if (got.value().what == Channel::Got::kSmall) return {small, got.value().size};
+    if (got.value().what == Channel::Got::kLarge) return all;
+    size_t size = 0;
+    for (size_t part : large.sizes) size += part;
+    all.resize(size);
+    large.into.clear();
+    size = 0;
+    for (size_t part : large.sizes) {
+      large.into.push_back(all.data() + size);
+      size += part;
+    }
+  }
 }
 
 uint32_t IdOf(const std::string& message) {
@@ -96,15 +106,22 @@ TEST_CASE("channel: an empty message, and parts that stay apart") {
   CHECK(channel->Put(parts, 3, Me(*channel), Deadline::AfterMs(0)).value());
   char small[kMostSmall];
   LargeMessage large;
-  auto got = channel->Get(small, &large, Me(*channel), Deadline::AfterMs(0));
-  CHECK(got.value().what == Channel::Got::kSmall);
-  CHECK(got.value().size == 0);
-  got = channel->Get(small, &large, Me(*channel), Deadline::AfterMs(0));
-  CHECK(got.value().what == Channel::Got::kLarge);
-  REQUIRE(large.parts.size() == 3);
-  CHECK(std::memcmp(large.parts[0].memory.get(), "head", 4) == 0);
-  CHECK(std::memcmp(large.parts[1].memory.get(), bulk.data(), bulk.size()) == 0);
-  CHECK(large.parts[2].size == 0);
+  auto get = [&] { return channel->Get(small, &large, Me(*channel), Deadline::AfterMs(0)).value(); };
+  auto got = get();
+  CHECK(got.what == Channel::Got::kSmall);
+  CHECK(got.size == 0);
+  CHECK(get().what == Channel::Got::kSizes);
+  CHECK(channel->Size() == 1);
+  CHECK(large.sizes == std::vector<size_t>{4, 200'000, 0});
+  std::string first(4, ' ');
+  std::string second(200'000, ' ');
+  large.into = {first.data(), second.data(), nullptr};
+  large.sizes[0] = 3;
+  CHECK(get().what == Channel::Got::kSizes);
+  CHECK(get().what == Channel::Got::kLarge);
+  CHECK(first == head);
+  CHECK(second == bulk);
+  CHECK(channel->Size() == 0);
 }
 
 TEST_CASE("channel: many messages in order, and the memory goes back") {

@@ -1,0 +1,224 @@
+// Channels, for src/queues.ts: the memory that one lies in, and what goes in and out as bytes.
+
+#include <napi.h>
+
+#if !defined(_WIN32)
+#include <memory>
+#include <vector>
+
+#include "core/channel.h"
+#endif
+
+#include "binding/errors.h"
+#include "binding/sync.h"
+
+namespace mp {
+
+#if !defined(_WIN32)
+
+namespace {
+
+struct Bytes {
+  char* data;
+  size_t size;
+};
+
+Bytes BytesOf(Napi::Value value) {
+  void* data = nullptr;
+  size_t size = 0;
+  napi_get_typedarray_info(value.Env(), value, nullptr, &size, &data, nullptr, nullptr);
+  return {static_cast<char*>(data), size};
+}
+
+class Channel : public Napi::ObjectWrap<Channel> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "Channel",
+                       {InstanceMethod<&Channel::Token>("token"),
+                        InstanceMethod<&Channel::Put>("put"),
+                        InstanceMethod<&Channel::PutParts>("putParts"),
+                        InstanceMethod<&Channel::Get>("get"),
+                        InstanceMethod<&Channel::Sizes>("sizes"),
+                        InstanceMethod<&Channel::GetInto>("getInto"),
+                        InstanceMethod<&Channel::Size>("size"),
+                        InstanceMethod<&Channel::HasRoom>("hasRoom"),
+                        InstanceMethod<&Channel::Unfinished>("unfinished"),
+                        InstanceMethod<&Channel::Done>("done"),
+                        InstanceMethod<&Channel::WaitUntilDone>("waitUntilDone"),
+                        InstanceMethod<&Channel::BellFd>("bellFd"),
+                        InstanceMethod<&Channel::WantBell>("wantBell"),
+                        InstanceMethod<&Channel::ResetBell>("resetBell"),
+                        InstanceMethod<&Channel::AwaitWord>("awaitWord"),
+                        InstanceMethod<&Channel::Words>("words"),
+                        InstanceMethod<&Channel::UsedChunks>("usedChunks")});
+  }
+
+  explicit Channel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Channel>(info) {
+    auto created = core::Channel::Create(info[0].As<Napi::Number>().Uint32Value());
+    if (!created.ok()) {
+      Throw(info.Env(), created.error());
+      return;
+    }
+    channel_ = std::move(created.value());
+    RegisterSegment(channel_->segment());
+  }
+
+ private:
+  static Napi::Value Throw(Napi::Env env, const core::OsError& error) {
+    ThrowErrno(env, error.errnum, error.syscall);
+    return env.Undefined();
+  }
+  static core::Deadline DeadlineOf(const Napi::Value& milliseconds) {
+    return core::Deadline::AfterMs(milliseconds.As<Napi::Number>().DoubleValue());
+  }
+  static uint32_t Number(const Napi::Value& value) {
+    return value.As<Napi::Number>().Uint32Value();
+  }
+
+  // token() → the calling thread's name here, for the calls that take one.
+  Napi::Value Token(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), OwnToken(info.Env(), channel_->segment()));
+  }
+
+  // put(bytes, length, token, milliseconds) → false: no room in time
+  Napi::Value Put(const Napi::CallbackInfo& info) {
+    const core::Part part{BytesOf(info[0]).data, Number(info[1])};
+    return Append(info, &part, 1, Number(info[2]), DeadlineOf(info[3]));
+  }
+
+  // putParts(parts, token, milliseconds)
+  Napi::Value PutParts(const Napi::CallbackInfo& info) {
+    const auto array = info[0].As<Napi::Array>();
+    std::vector<core::Part> parts;
+    for (uint32_t i = 0; i < array.Length(); i++) {
+      const Bytes bytes = BytesOf(array.Get(i));
+      parts.push_back({bytes.data, bytes.size});
+    }
+    return Append(info, parts.data(), parts.size(), Number(info[1]), DeadlineOf(info[2]));
+  }
+
+  Napi::Value Append(const Napi::CallbackInfo& info, const core::Part* parts, size_t count,
+                     uint32_t token, const core::Deadline& deadline) {
+    const auto put = channel_->Put(parts, count, token, deadline);
+    if (!put.ok()) return Throw(info.Env(), put.error());
+    return Napi::Boolean::New(info.Env(), put.value());
+  }
+
+  // get(bytes, token, milliseconds) → how many bytes; -1: nothing in time; -2: a large one, see sizes()
+  Napi::Value Get(const Napi::CallbackInfo& info) {
+    large_ = {};
+    auto got =
+        channel_->Get(BytesOf(info[0]).data, &large_, Number(info[1]), DeadlineOf(info[2]));
+    if (!got.ok()) return Throw(info.Env(), got.error());
+    int32_t answer = -1;
+    if (got.value().what == core::Channel::Got::kSmall) {
+      answer = static_cast<int32_t>(got.value().size);
+    } else if (got.value().what == core::Channel::Got::kSizes) {
+      answer = -2;
+    }
+    return Napi::Number::New(info.Env(), answer);
+  }
+
+  // sizes() → of the parts of the large message that get() has seen
+  Napi::Value Sizes(const Napi::CallbackInfo& info) {
+    Napi::Array sizes = Napi::Array::New(info.Env(), large_.sizes.size());
+    uint32_t at = 0;
+    for (size_t size : large_.sizes) {
+      sizes[at++] = Napi::Number::New(info.Env(), static_cast<double>(size));
+    }
+    return sizes;
+  }
+
+  // getInto(parts, small, token) → as get(); -3: it was large, and the parts, which have its sizes, are filled
+  Napi::Value GetInto(const Napi::CallbackInfo& info) {
+    const auto array = info[0].As<Napi::Array>();
+    large_ = {};
+    for (uint32_t i = 0; i < array.Length(); i++) {
+      const Bytes bytes = BytesOf(array.Get(i));
+      large_.sizes.push_back(bytes.size);
+      large_.into.push_back(bytes.data);
+    }
+    auto got = channel_->Get(BytesOf(info[1]).data, &large_, Number(info[2]),
+                             core::Deadline::AfterMs(0));
+    if (!got.ok()) return Throw(info.Env(), got.error());
+    switch (got.value().what) {
+      case core::Channel::Got::kNothing:
+        return Napi::Number::New(info.Env(), -1);
+      case core::Channel::Got::kSizes:
+        return Napi::Number::New(info.Env(), -2);
+      case core::Channel::Got::kLarge:
+        return Napi::Number::New(info.Env(), -3);
+      case core::Channel::Got::kSmall:
+        break;
+    }
+    return Napi::Number::New(info.Env(), static_cast<double>(got.value().size));
+  }
+
+  Napi::Value Size(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), channel_->Size());
+  }
+  Napi::Value HasRoom(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), channel_->HasRoom());
+  }
+  Napi::Value Unfinished(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), channel_->Unfinished());
+  }
+  // done() → false: nothing is unfinished
+  Napi::Value Done(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), channel_->Done());
+  }
+  // waitUntilDone(milliseconds) → whether
+  Napi::Value WaitUntilDone(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), channel_->WaitUntilDone(DeadlineOf(info[0])));
+  }
+
+  // bellFd() → what to poll for a message, after wantBell()
+  Napi::Value BellFd(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), channel_->bell().fd());
+  }
+  // wantBell() → true: there is a message already
+  Napi::Value WantBell(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), channel_->WantBell());
+  }
+  void ResetBell(const Napi::CallbackInfo&) { channel_->ResetBell(); }
+
+  // awaitWord(byteOffset) → its value, which says now that somebody waits for another
+  Napi::Value AwaitWord(const Napi::CallbackInfo& info) {
+    auto* word = reinterpret_cast<core::Word*>(static_cast<char*>(channel_->segment()->base()) +
+                                               Number(info[0]));
+    return Napi::Number::New(info.Env(), static_cast<int32_t>(word->fetch_or(1) | 1));
+  }
+  // words() → { words, room, done }: an Int32Array from the segment's beginning, and where to wait in it
+  Napi::Value Words(const Napi::CallbackInfo& info) {
+    Napi::Env env = info.Env();
+    constexpr size_t kBytes = core::kChannelOffset + sizeof(core::ChannelControl);
+    const Napi::Value buffer = SegmentBuffer(env, channel_->segment(), kBytes);
+    if (buffer.IsEmpty()) return env.Undefined();
+    Napi::Object result = Napi::Object::New(env);
+    result["words"] = Napi::Int32Array::New(env, kBytes / 4, buffer.As<Napi::ArrayBuffer>(), 0);
+    result["room"] = Napi::Number::New(
+        env, (core::kChannelOffset + offsetof(core::ChannelControl, get_state)) / 4);
+    result["done"] = Napi::Number::New(
+        env, (core::kChannelOffset + offsetof(core::ChannelControl, done)) / 4);
+    return result;
+  }
+
+  Napi::Value UsedChunks(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), channel_->UsedChunks());
+  }
+
+  std::shared_ptr<core::Channel> channel_;
+  core::LargeMessage large_;
+};
+
+}  // namespace
+
+void InitChannel(Napi::Env env, Napi::Object exports) { exports["Channel"] = Channel::Define(env); }
+
+#else
+
+void InitChannel(Napi::Env, Napi::Object) {}
+
+#endif
+
+}  // namespace mp
