@@ -10,10 +10,43 @@
  * A segment costs one descriptor, which a process that is no fork would need to attach to it.
  */
 
+import { onNewIdentity } from './fork_child.js';
 import { native } from './native.js';
 
-/** Where an object lies: in the Int32Array over its whole segment, from this index on. */
+/** A segment as one thread of a process sees it. */
+export class Segment {
+  /** All of it. */
+  readonly words: Int32Array;
+  /** This thread's name in the locks of the segment (native/core/owner.h). 0: it has none yet, see `tokenIn`. */
+  token = 0;
+
+  /** @throws Error EMFILE, ENFILE, ENOMEM: no room for another segment. */
+  constructor() {
+    this.words = native.createSegment().words;
+    segments = segments.filter((held) => held.deref() !== undefined);
+    segments.push(new WeakRef(this));
+  }
+}
+
+let segments: WeakRef<Segment>[] = [];
+
+// A name is one thread's: that of the child of a fork is another one.
+onNewIdentity(() => {
+  for (const held of segments) {
+    const segment = held.deref();
+    if (segment !== undefined) segment.token = 0;
+  }
+});
+
+/** @throws Error EAGAIN: 16,384 threads that live have a name there. */
+export function tokenIn(segment: Segment): number {
+  if (segment.token === 0) segment.token = native.enrol(segment.words);
+  return segment.token;
+}
+
+/** Where an object lies: in a segment, from this word on. */
 export interface Place {
+  readonly segment: Segment;
   readonly words: Int32Array;
   readonly index: number;
 }
@@ -34,20 +67,18 @@ const TAG_WORD = 15;
 // Words of the segment's header.
 const NEXT_SLOT = 3;
 const DATA_USED = 4;
+const FIRST_SLOT = 5;
 
-let current: Int32Array | undefined;
+let current: Segment | undefined;
 
 /** @throws Error EMFILE, ENFILE, ENOMEM: no room for another segment. */
-function freshSegment(): Int32Array {
-  current = native.createSegment().words;
+function freshSegment(): Segment {
+  current = new Segment();
   return current;
 }
 
-/** The first words of a segment, which are no slots. */
-const HEADER_WORDS = 32;
-
 /**
- * Kept for objects that grow where they are, such as a condition with many waiters: 4,096 slots of 65,534.
+ * Kept for objects that grow where they are, such as a condition with many waiters: 4,096 slots of 61,438.
  */
 const RESERVED_WORDS = 4096 * SLOT_WORDS;
 
@@ -63,26 +94,27 @@ function slotIn(words: Int32Array, size: number, reserved: number): number | und
 /**
  * `count` slots of 16 words in a row, one cache line each, all 0 but for the first one's tag.
  *
- * @param words the segment that it must be, for what belongs to an object there.
+ * @param segment the one that it must be, for what belongs to an object there.
  * @throws RangeError more than a segment has.
  */
-export function allocateSlots(tag: number, count = 1, words?: Int32Array): Place {
+export function allocateSlots(tag: number, count = 1, segment?: Segment): Place {
   const size = count * SLOT_WORDS;
-  const reserved = words === undefined ? RESERVED_WORDS : 0;
-  let home = words ?? current ?? freshSegment();
-  let index = slotIn(home, size, reserved);
+  const reserved = segment === undefined ? RESERVED_WORDS : 0;
+  let home = segment ?? current ?? freshSegment();
+  let index = slotIn(home.words, size, reserved);
   if (index === undefined) {
-    if (words !== undefined) throw new RangeError('the segment of this object is full');
-    if (HEADER_WORDS + size > home.length - RESERVED_WORDS) {
+    if (segment !== undefined) throw new RangeError('the segment of this object is full');
+    const { words } = home;
+    if (words[FIRST_SLOT]! + size > words.length - RESERVED_WORDS) {
       throw new RangeError(
         `an object of ${4 * size} bytes is larger than a segment of shared memory`,
       );
     }
     home = freshSegment();
-    index = slotIn(home, size, reserved)!;
+    index = slotIn(home.words, size, reserved)!;
   }
-  Atomics.store(home, index + TAG_WORD, tag);
-  return { words: home, index };
+  Atomics.store(home.words, index + TAG_WORD, tag);
+  return { segment: home, words: home.words, index };
 }
 
 /** The largest piece of user data that a segment takes; what is larger deserves a mapping of its own. */
@@ -91,7 +123,7 @@ export const MOST_DATA_BYTES = 64 * 1024;
 /** `bytes` zeroed bytes of a segment, aligned to 8, for values of the user's. */
 export function allocateData(bytes: number): { buffer: ArrayBuffer; byteOffset: number } {
   const size = 2 * Math.max(1, Math.ceil(bytes / 8));
-  for (let words = current ?? freshSegment(); ; words = freshSegment()) {
+  for (let { words } = current ?? freshSegment(); ; { words } = freshSegment()) {
     const room = words.length - Atomics.load(words, DATA_USED) - RESERVED_WORDS;
     if (room - size < Atomics.load(words, NEXT_SLOT)) continue;
     const used = Atomics.add(words, DATA_USED, size) + size;

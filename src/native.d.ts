@@ -208,17 +208,14 @@ export interface NativeSync {
   createSegment(): { words: Int32Array; fd: number };
   /** Zeroed bytes that every later fork shares, in a mapping of their own. */
   createSharedBuffer(bytes: number): ArrayBuffer;
-  /** The calling thread's name in locks; from now on its normal end leaves them locked. */
-  currentOwner(): [token: number, start: number];
-  isDead(words: Int32Array, index: number): boolean;
+  /**
+   * The calling thread's name in the locks of this segment; from now on its normal end leaves them locked. Throws
+   * EAGAIN: it has 16,384 users that live.
+   */
+  enrol(words: Int32Array): number;
+  isDead(words: Int32Array, token: number): boolean;
   /** 0: not acquired; 1: acquired; 2: acquired, its owner had died. */
-  acquireLock(
-    words: Int32Array,
-    index: number,
-    token: number,
-    start: number,
-    timeoutMs: number,
-  ): 0 | 1 | 2;
+  acquireLock(words: Int32Array, index: number, token: number, timeoutMs: number): 0 | 1 | 2;
   /** False: it is not held. */
   releaseLock(words: Int32Array, index: number): boolean;
   acquireSemaphore(words: Int32Array, index: number, timeoutMs: number): boolean;

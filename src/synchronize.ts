@@ -27,26 +27,12 @@ import {
   RuntimeError,
   ValueError,
 } from './errors.js';
-import { onNewIdentity } from './fork_child.js';
-import { allocateSlots, SLOT_WORDS, Tag, type Place } from './heap.js';
+import { allocateSlots, SLOT_WORDS, Tag, tokenIn, type Place, type Segment } from './heap.js';
 import { native } from './native.js';
 import { currentProcess, type AsyncOptions } from './process.js';
 import { changed, Line, WatchFor } from './waiting.js';
 
-// -------------------------------------------------------------------------------------------------
-// Who this process is, in a lock's words
-
-/** 0: not asked yet. Every acquisition has asked. */
-let token = 0;
-let start = 0;
-
-onNewIdentity(() => (token = 0));
-
-function identify(): number {
-  [token, start] = native.currentOwner();
-  return token;
-}
-
+/** A lock's word: 0, or its owner's token in the segment, with this bit when somebody waits. */
 const WAITERS = 1;
 const DEAD_AFTER_ALL = 2;
 
@@ -204,6 +190,7 @@ abstract class Acquirable {
 /** A lock's word and everything about it that Lock and RLock have in common. */
 abstract class LockBase extends Acquirable {
   // Private: JSON.stringify would show the words of the whole segment.
+  readonly #segment: Segment;
   readonly #words: Int32Array;
   readonly #index: number;
   readonly #robust: boolean;
@@ -214,7 +201,8 @@ abstract class LockBase extends Acquirable {
 
   constructor({ robust = false }: LockOptions = {}) {
     super();
-    const { words, index } = allocateSlots(Tag.lock);
+    const { segment, words, index } = allocateSlots(Tag.lock);
+    this.#segment = segment;
     this.#words = words;
     this.#index = index;
     this.#robust = Boolean(robust);
@@ -222,6 +210,7 @@ abstract class LockBase extends Acquirable {
 
   /** @internal Whether this process holds it. */
   _ours(): boolean {
+    const { token } = this.#segment;
     return token !== 0 && (Atomics.load(this.#words, this.#index) & ~WAITERS) === token;
   }
 
@@ -241,11 +230,8 @@ abstract class LockBase extends Acquirable {
 
   /** @internal Takes it if nobody holds it. */
   _tryTake(): boolean {
-    const words = this.#words;
-    const index = this.#index;
-    const mine = token === 0 ? identify() : token;
-    if (Atomics.compareExchange(words, index, 0, mine) !== 0) return false;
-    words[index + 1] = start;
+    const mine = tokenIn(this.#segment);
+    if (Atomics.compareExchange(this.#words, this.#index, 0, mine) !== 0) return false;
     this.#byTask = false;
     return true;
   }
@@ -258,10 +244,10 @@ abstract class LockBase extends Acquirable {
           'use acquireAsync() or with()',
       );
     }
-    const mine = token === 0 ? identify() : token;
+    const mine = tokenIn(this.#segment);
     let outcome: 0 | 1 | 2 = 0;
     waitInSlices(milliseconds, (slice) => {
-      outcome = native.acquireLock(this.#words, this.#index, mine, start, slice);
+      outcome = native.acquireLock(this.#words, this.#index, mine, slice);
       return outcome !== 0;
     });
     if (outcome === 0) return false;
@@ -287,8 +273,8 @@ abstract class LockBase extends Acquirable {
   }
 
   #attempt(): 1 | 2 | undefined {
-    const mine = token === 0 ? identify() : token;
-    const outcome = native.acquireLock(this.#words, this.#index, mine, start, 0);
+    const mine = tokenIn(this.#segment);
+    const outcome = native.acquireLock(this.#words, this.#index, mine, 0);
     if (outcome === 0) return undefined;
     this.#byTask = true;
     return outcome;
@@ -315,6 +301,7 @@ abstract class LockBase extends Acquirable {
 
   /** @internal Gives it back, whoever holds it. False: nobody does. */
   _give(): boolean {
+    const { token } = this.#segment;
     const released =
       (token !== 0 && Atomics.compareExchange(this.#words, this.#index, token, 0) === token) ||
       native.releaseLock(this.#words, this.#index);
@@ -729,16 +716,14 @@ export class BoundedSemaphore extends Semaphore {
 const Waiting = { free: 0, waiting: 1, notified: 2 } as const;
 
 // A condition's slot: word 0 counts waits, word 1 is the index of the first block. A block of waiters is a slot:
-// four waiters of 3 words, then the next block's index. A waiter: its state in bits 0 and 1 and the number of its
-// wait above, so that whoever has looked at one wait can never change the next one at the same place; token and start
-// of its process.
+// seven waiters of 2 words, then the next block's index. A waiter: its state in bits 0 and 1 and the number of its
+// wait above, so that whoever has looked at one wait can never change the next one at the same place; its token.
 const COUNTER = 0;
 const FIRST_BLOCK = 1;
-const WAITERS_PER_BLOCK = 4;
-const WAITER_WORDS = 3;
-const NEXT_BLOCK = 12;
+const WAITERS_PER_BLOCK = 7;
+const WAITER_WORDS = 2;
+const NEXT_BLOCK = 14;
 const OWNER = 1;
-const OWNER_START = 2;
 const STATE = 3;
 const NUMBER = ~STATE;
 
@@ -752,6 +737,7 @@ const NUMBER = ~STATE;
  */
 export class Condition extends Acquirable {
   readonly #lock: LockBase;
+  readonly #segment: Segment;
   readonly #words: Int32Array;
   readonly #index: number;
   #lastLook = 0;
@@ -763,7 +749,8 @@ export class Condition extends Acquirable {
       throw wrongType('lock', 'a Lock or an RLock', lock);
     }
     this.#lock = lock ?? new RLock();
-    const { words, index } = allocateSlots(Tag.condition);
+    const { segment, words, index } = allocateSlots(Tag.condition);
+    this.#segment = segment;
     this.#words = words;
     this.#index = index;
   }
@@ -926,8 +913,9 @@ export class Condition extends Acquirable {
     for (const waiter of this.#waiters()) {
       const seen = Atomics.load(words, waiter);
       const state = seen & STATE;
-      if (state === Waiting.free || words[waiter + OWNER] === token) continue;
-      if (!native.isDead(words, waiter + OWNER)) continue;
+      const owner = Atomics.load(words, waiter + OWNER);
+      if (state === Waiting.free || owner === this.#segment.token) continue;
+      if (!native.isDead(words, owner)) continue;
       if (Atomics.compareExchange(words, waiter, seen, Waiting.free) !== seen) continue;
       if (state === Waiting.notified) this.#notifyFirst(1);
     }
@@ -955,6 +943,7 @@ export class Condition extends Acquirable {
     if (!this.#lock._isMine()) {
       throw new AssertionError('must acquire() condition before using wait()');
     }
+    const mine = tokenIn(this.#segment);
     const words = this.#words;
     let place: number | undefined;
     for (const waiter of this.#waiters()) {
@@ -965,8 +954,7 @@ export class Condition extends Acquirable {
     }
     place ??= this.#grow();
     const number = Atomics.add(words, this.#index + COUNTER, 1);
-    words[place + OWNER] = token;
-    words[place + OWNER_START] = start;
+    Atomics.store(words, place + OWNER, mine);
     const waiting = (number << 2) | Waiting.waiting;
     Atomics.store(words, place, waiting);
     return { place, waiting };
@@ -975,7 +963,7 @@ export class Condition extends Acquirable {
   /** A further block, linked when it is ready. */
   #grow(): number {
     const words = this.#words;
-    const { index } = allocateSlots(Tag.waiters, 1, words);
+    const { index } = allocateSlots(Tag.waiters, 1, this.#segment);
     let link = this.#index + FIRST_BLOCK;
     for (let block; (block = Atomics.load(words, link)) !== 0;) link = block + NEXT_BLOCK;
     Atomics.store(words, link, index);
@@ -1090,13 +1078,12 @@ class BarrierLock extends Lock {
 
 // A barrier's slots. Word 0 of the first: the generation, which is what everybody waits to see change, and
 // whether it is broken. Word 1: for each of the last 32 generations, whether it ended in vain. Each further slot
-// has two words (token and start of its process) for each of seven parties that are inside.
+// has the tokens of fifteen parties that are inside.
 const GENERATION = 2;
 const BROKEN = 1;
 const IN_VAIN = 1;
 const GENERATIONS_KNOWN = 32;
-const PARTY_WORDS = 2;
-const PARTIES_PER_SLOT = 7;
+const PARTIES_PER_SLOT = 15;
 
 type Outcome = 'open' | 'released' | 'broken';
 
@@ -1112,6 +1099,7 @@ export class Barrier {
   readonly #action: (() => unknown) | null;
   readonly #timeout: number | null | undefined;
   readonly #lock = new BarrierLock();
+  readonly #segment: Segment;
   readonly #words: Int32Array;
   readonly #index: number;
 
@@ -1131,7 +1119,8 @@ export class Barrier {
     timeoutMs(timeout);
     this.#timeout = timeout;
     const slots = 1 + Math.ceil(parties / PARTIES_PER_SLOT);
-    const { words, index } = allocateSlots(Tag.barrier, slots);
+    const { segment, words, index } = allocateSlots(Tag.barrier, slots);
+    this.#segment = segment;
     this.#words = words;
     this.#index = index;
   }
@@ -1270,7 +1259,7 @@ export class Barrier {
   *#places(): Generator<number> {
     for (let i = 0; i < this.#parties; i++) {
       const slot = this.#index + SLOT_WORDS * (1 + Math.floor(i / PARTIES_PER_SLOT));
-      yield slot + (i % PARTIES_PER_SLOT) * PARTY_WORDS;
+      yield slot + (i % PARTIES_PER_SLOT);
     }
   }
 
@@ -1284,12 +1273,12 @@ export class Barrier {
   #arrive(): Arrival {
     if (this.#lock.ownerDied) this.#findDead();
     if (this.broken) throw new BrokenBarrierError();
+    const mine = tokenIn(this.#segment);
     const last = this.#inside() === this.#parties - 1;
     let position = 0;
     for (const at of this.#places()) {
       if (Atomics.load(this.#words, at) === 0) {
-        this.#words[at + 1] = start;
-        Atomics.store(this.#words, at, token);
+        Atomics.store(this.#words, at, mine);
         return { at, position, last };
       }
       position++;
@@ -1351,7 +1340,8 @@ export class Barrier {
     let found = this.#lock.ownerDied;
     this.#lock.ownerDied = false;
     for (const at of this.#places()) {
-      found ||= Atomics.load(this.#words, at) !== 0 && native.isDead(this.#words, at);
+      const party = Atomics.load(this.#words, at);
+      found ||= party !== 0 && native.isDead(this.#words, party);
     }
     if (found) this.#break();
   }

@@ -11,6 +11,9 @@ import { onNewIdentity } from './fork_child.js';
 import type { Place } from './heap.js';
 import { native, type Native } from './native.js';
 
+/** A word to wait for. */
+export type Spot = Pick<Place, 'words' | 'index'>;
+
 /** As native/core/listener.h counts. */
 export const WatchFor = { lock: 0, semaphore: 1, change: 2 } as const;
 
@@ -67,7 +70,7 @@ function listenerOf(words: Int32Array): Listener {
 
 /** Calls back once, when the word is worth another look. Answers how to stop. */
 export function watch(
-  { words, index }: Place,
+  { words, index }: Spot,
   what: number,
   expected: number,
   callback: () => void,
@@ -77,7 +80,7 @@ export function watch(
 
 /** Resolves when the word is not `expected` any more, or after `milliseconds`. @throws the signal's reason. */
 export async function changed(
-  place: Place,
+  place: Spot,
   expected: number,
   milliseconds: number,
   signal: AbortSignal | null | undefined,
@@ -92,7 +95,7 @@ interface Waiter<Outcome> {
 
 /** The tasks of this process that wait for one lock or semaphore, first come, first served. */
 export class Line<Outcome> {
-  readonly #place: Place;
+  readonly #place: Spot;
   readonly #what: number;
   readonly #attempt: () => Outcome | undefined;
   #waiters = new Set<Waiter<Outcome>>();
@@ -101,7 +104,7 @@ export class Line<Outcome> {
   #generation = generation;
 
   /** @param attempt takes it for a waiter; undefined: in vain. */
-  constructor(place: Place, what: number, attempt: () => Outcome | undefined) {
+  constructor(place: Spot, what: number, attempt: () => Outcome | undefined) {
     this.#place = place;
     this.#what = what;
     this.#attempt = attempt;

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -33,12 +34,21 @@ using core::Segment;
 using core::Word;
 using SegmentPtr = std::shared_ptr<Segment>;
 
+// The name of a thread in the locks of a segment.
+struct Name {
+  std::weak_ptr<Segment> segment;
+  uint32_t token;
+  napi_env env;  // the thread's
+};
+
 // What this process has mapped, and the names its threads hold locks under: what its end needs to know.
 struct Registry {
   std::mutex mutex;
   std::vector<std::weak_ptr<Segment>> segments;
-  std::vector<uint32_t> tokens;
-  pid_t pid = 0;  // whose tokens they are
+  std::vector<Name> names;
+  // The environments whose end is heard of.
+  std::vector<napi_env> watched;
+  pid_t pid = 0;  // whose names they are
 };
 
 Registry& TheRegistry() {
@@ -46,22 +56,21 @@ Registry& TheRegistry() {
   return *registry;
 }
 
-void Orphan(const std::vector<uint32_t>& tokens) {
-  for (auto& held : TheRegistry().segments) {
-    const SegmentPtr segment = held.lock();
-    if (segment == nullptr) continue;
-    for (uint32_t token : tokens) core::OrphanLocks(segment->header(), token);
-  }
+void Orphan(const Name& name) {
+  const SegmentPtr segment = name.segment.lock();
+  if (segment != nullptr) core::OrphanLocks(segment->header(), name.token);
+}
+
+template <typename T, typename Predicate>
+void EraseIf(std::vector<T>* all, Predicate predicate) {
+  all->erase(std::remove_if(all->begin(), all->end(), predicate), all->end());
 }
 
 void Register(const SegmentPtr& segment) {
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> lock(registry.mutex);
-  auto& segments = registry.segments;
-  segments.erase(std::remove_if(segments.begin(), segments.end(),
-                                [](const auto& held) { return held.expired(); }),
-                 segments.end());
-  segments.push_back(segment);
+  EraseIf(&registry.segments, [](const auto& held) { return held.expired(); });
+  registry.segments.push_back(segment);
 }
 
 Word* WordsOf(const Napi::CallbackInfo& info) {
@@ -125,50 +134,75 @@ Napi::Value CreateSharedBuffer(const Napi::CallbackInfo& info) {
   return buffer.IsEmpty() ? env.Undefined() : buffer;
 }
 
-struct ThreadsName {
-  uint32_t token;
+SegmentPtr FindSegment(const Word* words) {
+  std::lock_guard<std::mutex> lock(TheRegistry().mutex);
+  for (auto& held : TheRegistry().segments) {
+    SegmentPtr segment = held.lock();
+    if (segment != nullptr && segment->words() == words) return segment;
+  }
+  return nullptr;
+}
+
+struct ThreadsEnd {
+  napi_env env;
   pid_t pid;
 };
 
-// The normal end of a worker thread. A child of a fork has the hooks of its parent, too.
+// The normal end of a thread. A child of a fork has the hooks of its parent, too.
 void OrphanLocksOf(void* argument) {
-  const std::unique_ptr<ThreadsName> name(static_cast<ThreadsName*>(argument));
-  if (name->pid != getpid()) return;
+  const std::unique_ptr<ThreadsEnd> end(static_cast<ThreadsEnd*>(argument));
+  if (end->pid != getpid()) return;
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> lock(registry.mutex);
-  auto& tokens = registry.tokens;
-  tokens.erase(std::remove(tokens.begin(), tokens.end(), name->token), tokens.end());
-  Orphan({name->token});
+  EraseIf(&registry.watched, [&](napi_env env) { return env == end->env; });
+  EraseIf(&registry.names, [&](const Name& name) {
+    if (name.env == end->env) Orphan(name);
+    return name.env == end->env;
+  });
 }
 
-// currentOwner() → [token, start] of the calling thread. From now on its end orphans what it holds.
-Napi::Value CurrentOwner(const Napi::CallbackInfo& info) {
-  const core::Owner owner = core::CurrentOwner();
+void RememberName(Napi::Env env, const SegmentPtr& segment, uint32_t token) {
   Registry& registry = TheRegistry();
-  {
-    std::lock_guard<std::mutex> lock(registry.mutex);
-    if (registry.pid != getpid()) registry.tokens.clear();
+  std::lock_guard<std::mutex> lock(registry.mutex);
+  if (registry.pid != getpid()) {
+    registry.names.clear();
+    registry.watched.clear();
     registry.pid = getpid();
-    registry.tokens.push_back(owner.token);
   }
-  napi_add_env_cleanup_hook(info.Env(), OrphanLocksOf, new ThreadsName{owner.token, getpid()});
-  Napi::Array result = Napi::Array::New(info.Env(), 2);
-  result[0u] = Napi::Number::New(info.Env(), owner.token);
-  result[1u] = Napi::Number::New(info.Env(), static_cast<int32_t>(owner.start));
-  return result;
+  EraseIf(&registry.names, [](const Name& name) { return name.segment.expired(); });
+  registry.names.push_back({segment, token, env});
+  auto& watched = registry.watched;
+  if (std::find(watched.begin(), watched.end(), env) != watched.end()) return;
+  watched.push_back(env);
+  napi_add_env_cleanup_hook(env, OrphanLocksOf, new ThreadsEnd{env, getpid()});
 }
 
-// isDead(words, index) → whether the owner that the lock names has died.
+// enrol(words) → the calling thread's token in this segment. From now on its end orphans what it holds there.
+Napi::Value Enrol(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const SegmentPtr segment = FindSegment(WordsOf(info));
+  const auto token = core::Enrol(segment->header());
+  if (!token.ok()) {
+    ThrowErrno(env, token.error().errnum, token.error().syscall,
+               "as a user of these locks: " + std::to_string(core::kOwners) +
+                   " living processes and threads are users of the same piece of shared memory. "
+                   "End some, or make locks of their own for a part of them");
+    return env.Undefined();
+  }
+  RememberName(env, segment, token.value());
+  return Napi::Number::New(env, token.value());
+}
+
+// isDead(words, token) → whether the thread with this name has died.
 Napi::Value IsDead(const Napi::CallbackInfo& info) {
-  Word* lock = WordOf(info);
-  return Napi::Boolean::New(info.Env(), core::IsDead(lock[0].load(), lock[1].load()));
+  const uint32_t token = info[1].As<Napi::Number>().Uint32Value();
+  return Napi::Boolean::New(info.Env(), core::IsDead(HeaderOf(info), token));
 }
 
-// acquireLock(words, index, token, start, milliseconds) → 0 no, 1 yes, 2 yes and its owner had died
+// acquireLock(words, index, token, milliseconds) → 0 no, 1 yes, 2 yes and its owner had died
 Napi::Value AcquireLock(const Napi::CallbackInfo& info) {
-  const core::Owner me{info[2].As<Napi::Number>().Uint32Value(),
-                       info[3].As<Napi::Number>().Uint32Value()};
-  const auto outcome = core::AcquireLock(WordOf(info), me, DeadlineOf(info[4]));
+  const uint32_t me = info[2].As<Napi::Number>().Uint32Value();
+  const auto outcome = core::AcquireLock(HeaderOf(info), WordOf(info), me, DeadlineOf(info[3]));
   return Napi::Number::New(info.Env(), static_cast<int32_t>(outcome));
 }
 
@@ -222,15 +256,8 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
     uv_unref(reinterpret_cast<uv_handle_t*>(async_));
     // The function leads back to this object: what it is for keeps both, or, while it waits, the event loop does.
     callback_ = Napi::Weak(info[1].As<Napi::Function>());
-    SegmentPtr segment;
-    {
-      std::lock_guard<std::mutex> lock(TheRegistry().mutex);
-      for (auto& held : TheRegistry().segments) {
-        SegmentPtr candidate = held.lock();
-        if (candidate != nullptr && candidate->words() == WordsOf(info)) segment = candidate;
-      }
-    }
-    listener_ = new core::Listener(segment, [async = async_] { uv_async_send(async); });
+    listener_ =
+        new core::Listener(FindSegment(WordsOf(info)), [async = async_] { uv_async_send(async); });
   }
 
   ~SegmentListener() override {
@@ -282,9 +309,9 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
 void OrphanOwnLocks() {
   Registry& registry = TheRegistry();
   // Another thread may hold it, and in a child it may be one that does not exist.
-  if (registry.pid != getpid() || registry.tokens.empty() || !registry.mutex.try_lock()) return;
-  Orphan(registry.tokens);
-  registry.tokens.clear();
+  if (registry.pid != getpid() || registry.names.empty() || !registry.mutex.try_lock()) return;
+  for (const Name& name : registry.names) Orphan(name);
+  registry.names.clear();
   registry.mutex.unlock();
 }
 
@@ -294,7 +321,7 @@ void InitSync(Napi::Env env, Napi::Object exports) {
   exports["createSegment"] = Napi::Function::New(env, CreateSegment, "createSegment");
   exports["createSharedBuffer"] =
       Napi::Function::New(env, CreateSharedBuffer, "createSharedBuffer");
-  exports["currentOwner"] = Napi::Function::New(env, CurrentOwner, "currentOwner");
+  exports["enrol"] = Napi::Function::New(env, Enrol, "enrol");
   exports["isDead"] = Napi::Function::New(env, IsDead, "isDead");
   exports["acquireLock"] = Napi::Function::New(env, AcquireLock, "acquireLock");
   exports["releaseLock"] = Napi::Function::New(env, ReleaseLock, "releaseLock");

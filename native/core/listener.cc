@@ -35,13 +35,16 @@ bool Await(Word* word, uint32_t seen, uint32_t flag) {
 // One look at each owner, however many locks it holds.
 class Deaths {
  public:
-  bool Has(uint32_t lock_word, uint32_t start) {
+  explicit Deaths(const SegmentHeader* header) : header_(header) {}
+
+  bool Has(uint32_t lock_word) {
     const auto [known, fresh] = known_.try_emplace(lock_word & ~kWaiters, false);
-    if (fresh) known->second = IsDead(lock_word, start);
+    if (fresh) known->second = IsDead(header_, lock_word);
     return known->second;
   }
 
  private:
+  const SegmentHeader* header_;
   std::unordered_map<uint32_t, bool> known_;
 };
 
@@ -52,7 +55,7 @@ bool IsReady(Word* word, const Entry& entry, Deaths* deaths) {
       case WatchFor::kLock:
         if (seen == 0) return true;
         if (!Await(word, seen, kWaiters)) continue;
-        return deaths != nullptr && deaths->Has(seen, word[1].load(std::memory_order_relaxed));
+        return deaths != nullptr && deaths->Has(seen);
       case WatchFor::kSemaphore:
         if ((seen & kMaxSemaphore) != 0) return true;
         if (!Await(word, seen, kSemaphoreWaiters)) continue;
@@ -78,7 +81,7 @@ struct Listener::State {
   // With the mutex held. Moves what is ready.
   bool Collect(bool look_for_death) {
     const size_t before = ready.size();
-    Deaths deaths;
+    Deaths deaths(segment->header());
     auto is_ready = [&](const Entry& entry) {
       if (!IsReady(segment->words() + entry.index, entry, look_for_death ? &deaths : nullptr))
         return false;

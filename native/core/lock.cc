@@ -21,18 +21,16 @@ bool MayLook(const Word* lock) {
   return true;
 }
 
-bool TryTake(Word* lock, uint32_t seen, uint32_t wanted, const Owner& me) {
-  if (!lock->compare_exchange_strong(seen, wanted, kSeqCst)) return false;
-  lock[1].store(me.start, std::memory_order_relaxed);
-  return true;
+bool TryTake(Word* lock, uint32_t seen, uint32_t wanted) {
+  return lock->compare_exchange_strong(seen, wanted, kSeqCst);
 }
 
 }  // namespace
 
-Acquired AcquireLock(Word* lock, const Owner& me, const Deadline& deadline) {
+Acquired AcquireLock(SegmentHeader* header, Word* lock, uint32_t me, const Deadline& deadline) {
   for (int spins = Spins(); spins >= 0; spins--) {
     const uint32_t seen = lock->load(std::memory_order_relaxed);
-    if (seen == 0 && TryTake(lock, 0, me.token, me)) return Acquired::kYes;
+    if (seen == 0 && TryTake(lock, 0, me)) return Acquired::kYes;
     if ((seen & kWaiters) != 0) break;  // The queue is long: join it.
     SpinPause();
   }
@@ -42,13 +40,13 @@ Acquired AcquireLock(Word* lock, const Owner& me, const Deadline& deadline) {
     uint32_t seen = lock->load(kSeqCst);
     if (seen == 0) {
       // Others may wait, too: whoever has waited says so.
-      if (TryTake(lock, 0, parked ? me.token | kWaiters : me.token, me)) return Acquired::kYes;
+      if (TryTake(lock, 0, parked ? me | kWaiters : me)) return Acquired::kYes;
       continue;
     }
     const bool late = deadline.passed();
     const bool worth_a_look = seen == waited_for || (late && (parked || MayLook(lock)));
-    if (worth_a_look && IsDead(seen, lock[1].load(std::memory_order_relaxed))) {
-      if (TryTake(lock, seen, me.token | kWaiters, me)) return Acquired::kOwnerDied;
+    if (worth_a_look && IsDead(header, seen)) {
+      if (TryTake(lock, seen, me | kWaiters)) return Acquired::kOwnerDied;
       continue;
     }
     // Whoever has waited says that others may, also when it gives up: it may have been woken in their stead.
@@ -112,7 +110,7 @@ void OrphanLocks(SegmentHeader* header, uint32_t token) {
   Word* words = reinterpret_cast<Word*>(header);
   // Those who found the segment full have counted beyond its end.
   const uint32_t end = std::min(header->next_slot.load(kSeqCst), header->size - kSlotWords + 1);
-  for (uint32_t slot = sizeof(SegmentHeader) / sizeof(Word); slot < end; slot += kSlotWords) {
+  for (uint32_t slot = kFirstSlot; slot < end; slot += kSlotWords) {
     if (words[slot + kTagWord].load(std::memory_order_relaxed) != kLockTag) continue;
     uint32_t seen = words[slot].load(kSeqCst);
     while ((seen & ~kWaiters) == token &&

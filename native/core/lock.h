@@ -1,6 +1,6 @@
 // The lock and the semaphore behind every synchronisation object, on words of a segment.
 //
-// Lock: two words, the owner (owner.h; 0 when free) and its start time.
+// Lock: one word, the owner (owner.h; 0 when free).
 //   free ──CAS by the owner──▶ held ──somebody waits: CAS sets bit 0──▶ held, awaited
 //     ▲                          │                                          │
 //     └────────────CAS───────────┴───────CAS, then one waiter is woken──────┘
@@ -32,8 +32,9 @@ enum class Acquired : int32_t {
   kOwnerDied = 2,  // taken over: what it protects may be half changed
 };
 
-// Waits until the deadline. A lock whose owner died is taken over within two slices.
-Acquired AcquireLock(Word* lock, const Owner& me, const Deadline& deadline);
+// Waits until the deadline. A lock whose owner died is taken over within two slices. `me` is the caller's token in the
+// lock's segment.
+Acquired AcquireLock(SegmentHeader* header, Word* lock, uint32_t me, const Deadline& deadline);
 
 // By whoever calls, as in Python. False: it is not held.
 bool ReleaseLock(Word* lock, SegmentHeader* header);

@@ -2,55 +2,102 @@
 
 #if !defined(_WIN32)
 
+#include <unistd.h>
+
 #include "core/process.h"
 
 #if defined(__linux__)
 #include <sys/syscall.h>
-#include <unistd.h>
-#else
-#include <unistd.h>
 #endif
 
 namespace mp::core {
 namespace {
 
-constexpr uint32_t kThreadMask = 0x3fffff;
+// All of them: a reader must not see a new thread under an old number. Nobody is in a hurry here.
+constexpr auto kSeqCst = std::memory_order_seq_cst;
 
-uint32_t Digest(uint32_t start) {
-  const uint32_t mixed = start * 2654435761u;  // Knuth's multiplicative hash
-  return mixed >> 24;
-}
+struct Identity {
+  uint32_t thread;
+  uint64_t start;
+};
 
-int CurrentThread() {
+// Where the system did not tell, because it had no descriptor left, say: nobody's lock is taken on a guess.
+constexpr uint64_t kUnknownStart = 0;
+
+Identity CurrentThread() {
 #if defined(__linux__)
-  return static_cast<int>(syscall(SYS_gettid));
+  const auto thread = static_cast<int>(syscall(SYS_gettid));
 #else
-  return static_cast<int>(getpid());
+  const auto thread = static_cast<int>(getpid());
 #endif
+  const auto facts = LookAtProcess(thread);
+  const bool known = facts.ok() && facts.value();
+  return {static_cast<uint32_t>(thread), known ? facts.value()->start_time : kUnknownStart};
 }
 
-uint32_t Token(int thread, uint32_t start) {
-  // 0xff with thread 0 is kOrphan, but no thread has the id 0.
-  return (Digest(start) << 23) | ((static_cast<uint32_t>(thread) & kThreadMask) << 1);
+bool HasDied(const Identity& owner) {
+  const auto facts = LookAtProcess(static_cast<int>(owner.thread));
+  if (!facts.ok()) return false;
+  if (!facts.value() || facts.value()->zombie) return true;
+  return owner.start != kUnknownStart && facts.value()->start_time != owner.start;
+}
+
+Identity Read(const OwnerEntry& entry) {
+  const uint64_t low = entry.start_low.load(kSeqCst);
+  const uint64_t high = entry.start_high.load(kSeqCst);
+  return {entry.thread.load(kSeqCst), high << 32 | low};
+}
+
+void Write(OwnerEntry* entry, const Identity& owner) {
+  entry->thread.store(owner.thread, kSeqCst);
+  entry->start_low.store(static_cast<uint32_t>(owner.start), kSeqCst);
+  entry->start_high.store(static_cast<uint32_t>(owner.start >> 32), kSeqCst);
+}
+
+// Pairs with Claim: a number is replaced only when its owner has died, and what is read between two loads of the same
+// number belongs to it.
+bool IsGone(const OwnerEntry& entry, uint32_t number) {
+  if (entry.number.load(kSeqCst) != number) return true;
+  const Identity owner = Read(entry);
+  if (entry.number.load(kSeqCst) != number) return true;
+  return HasDied(owner);
+}
+
+// False: its owner lives, or somebody else is claiming it.
+bool Claim(OwnerEntry* entry, uint32_t number, const Identity& me) {
+  uint32_t seen = entry->number.load(kSeqCst);
+  if (seen == kClaiming || (seen != 0 && !IsGone(*entry, seen))) return false;
+  if (!entry->number.compare_exchange_strong(seen, kClaiming, kSeqCst)) return false;
+  Write(entry, me);
+  entry->number.store(number, kSeqCst);
+  return true;
+}
+
+// From 1 to kLastNumber, and again.
+uint32_t NextNumber(SegmentHeader* header) {
+  uint32_t last = header->next_owner.load(kSeqCst);
+  uint32_t next;
+  do {
+    next = last >= kLastNumber ? 1 : last + 1;
+  } while (!header->next_owner.compare_exchange_weak(last, next, kSeqCst));
+  return next;
 }
 
 }  // namespace
 
-Owner CurrentOwner() {
-  const int thread = CurrentThread();
-  const auto facts = LookAtProcess(thread);
-  const uint32_t start =
-      facts.ok() && facts.value() ? static_cast<uint32_t>(facts.value()->start_time) : 0;
-  return {Token(thread, start), start};
+Result<uint32_t> Enrol(SegmentHeader* header) {
+  const Identity me = CurrentThread();
+  for (uint32_t tries = 0; tries < kOwners; tries++) {
+    const uint32_t number = NextNumber(header);
+    if (Claim(&header->owners[number % kOwners], number, me)) return number << 1;
+  }
+  return OsError{EAGAIN, "enrol"};
 }
 
-bool IsDead(uint32_t lock_word, uint32_t) {
-  const auto thread = static_cast<int>((lock_word >> 1) & kThreadMask);
-  if (thread == 0) return false;
-  const auto facts = LookAtProcess(thread);
-  if (!facts.ok()) return false;  // It cannot be looked at: nobody's lock is taken on a guess.
-  if (!facts.value() || facts.value()->zombie) return true;
-  return Token(thread, static_cast<uint32_t>(facts.value()->start_time)) != (lock_word & ~kWaiters);
+bool IsDead(const SegmentHeader* header, uint32_t lock_word) {
+  const uint32_t number = lock_word >> 1;
+  if (number == 0 || number > kLastNumber) return false;
+  return IsGone(header->owners[number % kOwners], number);
 }
 
 }  // namespace mp::core

@@ -53,7 +53,8 @@ Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes) {
   header->magic = kSegmentMagic;
   header->version = kSegmentVersion;
   header->size = kSegmentBytes / sizeof(Word);
-  header->next_slot.store(sizeof(SegmentHeader) / sizeof(Word), std::memory_order_relaxed);
+  header->first_slot = kFirstSlot;
+  header->next_slot.store(kFirstSlot, std::memory_order_relaxed);
   return segment;
 }
 

@@ -10,10 +10,14 @@
 
 #include <cstdint>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "explore.h"
+
 namespace {
+
+using mp::test::Explore;
+using mp::test::Verdict;
 
 enum class Slices { kNever, kWhenStuck, kAlways };
 
@@ -56,63 +60,6 @@ struct State {
     return key;
   }
 };
-
-struct Verdict {
-  size_t states = 0;
-  std::string violation;
-};
-
-// Depth first over all states that can be reached; then, backwards, whether each can still come to an end.
-template <typename Model>
-Verdict Explore(const Model& model) {
-  std::unordered_map<std::string, size_t> known;
-  std::vector<State> states;
-  std::vector<std::vector<size_t>> before;
-  std::vector<size_t> open;
-  std::vector<size_t> ends;
-  Verdict verdict;
-  auto visit = [&](const State& state) {
-    const auto [entry, fresh] = known.try_emplace(state.Key(), states.size());
-    if (fresh) {
-      open.push_back(states.size());
-      states.push_back(state);
-      before.emplace_back();
-    }
-    return entry->second;
-  };
-  visit(model.Start());
-  while (!open.empty()) {
-    const size_t at = open.back();
-    open.pop_back();
-    const State state = states[at];
-    verdict.violation = model.Judge(state);
-    verdict.states = states.size();
-    if (!verdict.violation.empty()) return verdict;
-    std::vector<State> next;
-    verdict.violation = model.Steps(state, &next);
-    if (!verdict.violation.empty()) return verdict;
-    if (model.IsEnd(state)) {
-      ends.push_back(at);
-    } else if (next.empty()) {
-      verdict.violation = "stuck";
-      return verdict;
-    }
-    for (const State& following : next) before[visit(following)].push_back(at);
-  }
-  std::vector<bool> finishes(states.size());
-  while (!ends.empty()) {
-    const size_t at = ends.back();
-    ends.pop_back();
-    if (finishes[at]) continue;
-    finishes[at] = true;
-    for (size_t earlier : before[at]) ends.push_back(earlier);
-  }
-  verdict.states = states.size();
-  for (bool one : finishes) {
-    if (!one) verdict.violation = "never ends";
-  }
-  return verdict;
-}
 
 struct Setup {
   int processes = 2;

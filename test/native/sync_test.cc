@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -20,11 +21,13 @@
 #include "core/process.h"
 
 using mp::core::Acquired;
-using mp::core::CurrentOwner;
 using mp::core::Deadline;
+using mp::core::Enrol;
 using mp::core::IsDead;
+using mp::core::kFirstSlot;
+using mp::core::kOwners;
 using mp::core::Listener;
-using mp::core::Owner;
+using mp::core::OwnerEntry;
 using mp::core::Segment;
 using mp::core::SegmentHeader;
 using mp::core::WatchFor;
@@ -33,7 +36,6 @@ using mp::core::Word;
 namespace {
 
 constexpr double kLongMs = 20'000;
-constexpr uint32_t kFirstSlot = sizeof(SegmentHeader) / sizeof(Word);
 
 std::shared_ptr<Segment> MakeSegment() {
   auto created = Segment::Create();
@@ -43,13 +45,23 @@ std::shared_ptr<Segment> MakeSegment() {
 
 void Nap(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
 
+uint32_t Named(const std::shared_ptr<Segment>& segment) {
+  const auto token = Enrol(segment->header());
+  REQUIRE(token.ok());
+  return token.value();
+}
+
+OwnerEntry* EntryOf(const std::shared_ptr<Segment>& segment, uint32_t token) {
+  return &segment->header()->owners[(token >> 1) % kOwners];
+}
+
 // The name of a thread that has ended.
-Owner DeadOwner() {
-  Owner owner{};
-  std::thread([&] { owner = CurrentOwner(); }).join();
+uint32_t DeadOwner(const std::shared_ptr<Segment>& segment) {
+  uint32_t token = 0;
+  std::thread([&] { token = Named(segment); }).join();
   // The kernel forgets a thread shortly after it was joined.
-  for (int i = 0; i < 2000 && !IsDead(owner.token, owner.start); i++) Nap(1);
-  return owner;
+  for (int i = 0; i < 2000 && !IsDead(segment->header(), token); i++) Nap(1);
+  return token;
 }
 
 }  // namespace
@@ -59,7 +71,9 @@ TEST_CASE("segment: its header and its slots") {
   const SegmentHeader* header = segment->header();
   CHECK(header->magic == mp::core::kSegmentMagic);
   CHECK(header->size == mp::core::kSegmentBytes / 4);
+  CHECK(header->first_slot == kFirstSlot);
   CHECK(header->next_slot.load() == kFirstSlot);
+  CHECK(header->next_owner.load() == 0);
   CHECK(header->data_used.load() == 0);
   CHECK(segment->words()[header->size - 1].load() == 0);
 }
@@ -74,64 +88,182 @@ TEST_CASE("segment: a bell nobody listens to is not rung") {
 }
 
 TEST_CASE("owner: a thread is alive under its own name only") {
-  const Owner me = CurrentOwner();
-  CHECK(me.token != 0);
-  CHECK((me.token & mp::core::kWaiters) == 0);
-  CHECK((me.token >> 31) == 0);
-  CHECK_FALSE(IsDead(me.token, me.start));
-  CHECK_FALSE(IsDead(me.token | mp::core::kWaiters, me.start));
-  // Killed between taking the lock and writing when it had started: the old time says nothing.
-  CHECK_FALSE(IsDead(me.token, me.start + 1));
+  const auto segment = MakeSegment();
+  const SegmentHeader* header = segment->header();
+  const uint32_t me = Named(segment);
+  CHECK(me == 2);
+  CHECK_FALSE(IsDead(header, me));
+  CHECK_FALSE(IsDead(header, me | mp::core::kWaiters));
+  const uint32_t again = Named(segment);
+  CHECK(again == 4);
+  CHECK_FALSE(IsDead(header, me));
+  // Names that nobody has got yet, or whose entry is somebody else's.
+  CHECK(IsDead(header, 6));
+  CHECK(IsDead(header, me + (kOwners << 1)));
 }
 
-TEST_CASE("owner: another thread with the same id is not the owner") {
-  const Owner me = CurrentOwner();
-  for (uint32_t bit = 23; bit <= 30; bit++) {
-    const uint32_t forged = me.token ^ (uint32_t{1} << bit);
-    CHECK(IsDead(forged, me.start + 7));
-    CHECK(IsDead(forged, me.start));
+TEST_CASE(
+    "owner: another thread with the same id is not the owner, whichever bit of its start differs") {
+  const auto segment = MakeSegment();
+  const uint32_t me = Named(segment);
+  OwnerEntry* entry = EntryOf(segment, me);
+  for (Word* half : {&entry->start_low, &entry->start_high}) {
+    for (uint32_t bit = 0; bit < 32; bit++) {
+      half->fetch_xor(uint32_t{1} << bit);
+      CHECK(IsDead(segment->header(), me));
+      half->fetch_xor(uint32_t{1} << bit);
+    }
   }
+  CHECK_FALSE(IsDead(segment->header(), me));
+  // When it started was not known: then only that nobody has its id says that it died.
+  entry->start_low.store(0);
+  entry->start_high.store(0);
+  CHECK_FALSE(IsDead(segment->header(), me));
+  entry->thread.store(0x3fffff);
+  CHECK(IsDead(segment->header(), me));
 }
 
 TEST_CASE("owner: what has ended is dead, a zombie too; an orphan is nobody") {
-  const Owner gone = DeadOwner();
-  CHECK(IsDead(gone.token, gone.start));
-  CHECK_FALSE(IsDead(mp::core::kOrphan, 0));
-  CHECK_FALSE(IsDead(mp::core::kOrphan | mp::core::kWaiters, 0));
-
   const auto segment = MakeSegment();
+  const SegmentHeader* header = segment->header();
+  CHECK(IsDead(header, DeadOwner(segment)));
+  CHECK_FALSE(IsDead(header, 0));
+  CHECK_FALSE(IsDead(header, mp::core::kWaiters));
+  CHECK_FALSE(IsDead(header, mp::core::kOrphan));
+  CHECK_FALSE(IsDead(header, mp::core::kOrphan | mp::core::kWaiters));
+
   Word* name = segment->words() + kFirstSlot;
   const pid_t child = fork();
   if (child == 0) {
-    const Owner owner = CurrentOwner();
-    name[1].store(owner.start);
-    name[0].store(owner.token);
+    name->store(Enrol(segment->header()).value());
     for (;;) pause();
   }
-  while (name[0].load() == 0) Nap(1);
-  CHECK_FALSE(IsDead(name[0].load(), name[1].load()));
+  while (name->load() == 0) Nap(1);
+  CHECK_FALSE(IsDead(header, name->load()));
   kill(child, SIGKILL);
   bool dead = false;
   for (int i = 0; i < 2000 && !dead; i++) {
-    dead = IsDead(name[0].load(), name[1].load());
+    dead = IsDead(header, name->load());
     Nap(1);
   }
   CHECK(dead);
   int status = 0;
   CHECK(waitpid(child, &status, 0) == child);
-  CHECK(IsDead(name[0].load(), name[1].load()));
+  CHECK(IsDead(header, name->load()));
+}
+
+TEST_CASE("owner: numbers begin again after the last one, and never name an orphan") {
+  const auto segment = MakeSegment();
+  segment->header()->next_owner.store(mp::core::kLastNumber - 2);
+  CHECK(Named(segment) == (mp::core::kLastNumber - 1) << 1);
+  const uint32_t last = Named(segment);
+  CHECK(last == mp::core::kLastNumber << 1);
+  CHECK(last + 2 == mp::core::kOrphan);
+  CHECK_FALSE(IsDead(segment->header(), last));
+  CHECK(Named(segment) == 2);
+  segment->header()->next_owner.store(0xffffffff);
+  // The entry of 1 is in use.
+  CHECK(Named(segment) == 4);
+}
+
+TEST_CASE("owner: the entry of a dead thread is used again, and its name stays a dead one's") {
+  const auto segment = MakeSegment();
+  SegmentHeader* header = segment->header();
+  const uint32_t gone = DeadOwner(segment);
+  const uint32_t alive = Named(segment);
+  header->next_owner.store((gone >> 1) + kOwners - 1);
+  const uint32_t heir = Named(segment);
+  CHECK(heir == gone + (kOwners << 1));
+  CHECK(EntryOf(segment, heir) == EntryOf(segment, gone));
+  CHECK_FALSE(IsDead(header, heir));
+  CHECK(IsDead(header, gone));
+  // One that lives keeps its own.
+  CHECK(Named(segment) == alive + ((kOwners + 1) << 1));
+  CHECK_FALSE(IsDead(header, alive));
+}
+
+TEST_CASE(
+    "owner: one that died in the middle of enrolling costs an entry, and nobody waits for it") {
+  const auto segment = MakeSegment();
+  SegmentHeader* header = segment->header();
+  header->owners[1].number.store(mp::core::kClaiming);
+  CHECK(Named(segment) == 4);
+  header->next_owner.store(kOwners);
+  CHECK(Named(segment) == (kOwners + 3) << 1);
+  CHECK(header->owners[1].number.load() == mp::core::kClaiming);
+}
+
+TEST_CASE("owner: a full table is an error, until somebody has died") {
+  const auto segment = MakeSegment();
+  SegmentHeader* header = segment->header();
+  const uint32_t gone = DeadOwner(segment);
+  const uint32_t first = Named(segment);
+  const OwnerEntry* mine = EntryOf(segment, first);
+  for (uint32_t number = (first >> 1) + 1; number < kOwners + 1; number++) {
+    OwnerEntry* entry = &header->owners[number % kOwners];
+    entry->thread.store(mine->thread.load());
+    entry->start_low.store(mine->start_low.load());
+    entry->start_high.store(mine->start_high.load());
+    entry->number.store(number);
+  }
+  header->next_owner.store(kOwners);
+  const uint32_t heir = Named(segment);
+  CHECK(EntryOf(segment, heir) == EntryOf(segment, gone));
+  const auto refused = Enrol(header);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().errnum == EAGAIN);
+  CHECK_FALSE(IsDead(header, first));
+  EntryOf(segment, first)->thread.store(0x3fffff);
+  CHECK(EntryOf(segment, Named(segment)) == EntryOf(segment, first));
+}
+
+TEST_CASE(
+    "owner: threads that enrol at once all have names of their own, and nobody alive loses one") {
+  const auto segment = MakeSegment();
+  SegmentHeader* header = segment->header();
+  // All but four entries are lost, so that threads that live, end and come meet at few.
+  constexpr uint32_t kFree = 4;
+  for (uint32_t i = kFree; i < kOwners; i++) header->owners[i].number.store(mp::core::kClaiming);
+  constexpr uint32_t kAtOnce = 3;
+  std::atomic<uint32_t> wrong{0};
+  std::atomic<uint32_t> got{0};
+  Word* words = segment->words() + kFirstSlot;
+  const auto live = [&] {
+    for (uint32_t round = 0; round < 15; round++) {
+      std::thread([&] {
+        // Onwards to the entries that are not lost.
+        header->next_owner.fetch_or(kOwners - 1);
+        const auto token = Enrol(header);
+        if (!token.ok()) return;
+        got++;
+        const uint32_t number = token.value() >> 1;
+        Word* user = words + number % kOwners;
+        // Whoever had it before has died, and has said so.
+        if (user->exchange(number) != 0) wrong++;
+        for (int look = 0; look < 20; look++) {
+          if (IsDead(header, token.value())) wrong++;
+        }
+        user->store(0);
+      }).join();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < kAtOnce; i++) threads.emplace_back(live);
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+  CHECK(got > kFree);
 }
 
 TEST_CASE("lock: taken, tried, released") {
   const auto segment = MakeSegment();
   Word* lock = segment->words() + kFirstSlot;
-  const Owner me = CurrentOwner();
+  const uint32_t me = Named(segment);
   CHECK_FALSE(mp::core::ReleaseLock(lock, segment->header()));
-  CHECK(mp::core::AcquireLock(lock, me, Deadline::Never()) == Acquired::kYes);
-  CHECK(lock[0].load() == me.token);
-  CHECK(mp::core::AcquireLock(lock, me, Deadline::AfterMs(0)) == Acquired::kNo);
-  CHECK(lock[0].load() == me.token);
-  CHECK(mp::core::AcquireLock(lock, me, Deadline::AfterMs(20)) == Acquired::kNo);
+  CHECK(mp::core::AcquireLock(segment->header(), lock, me, Deadline::Never()) == Acquired::kYes);
+  CHECK(lock[0].load() == me);
+  CHECK(mp::core::AcquireLock(segment->header(), lock, me, Deadline::AfterMs(0)) == Acquired::kNo);
+  CHECK(lock[0].load() == me);
+  CHECK(mp::core::AcquireLock(segment->header(), lock, me, Deadline::AfterMs(20)) == Acquired::kNo);
   CHECK(mp::core::ReleaseLock(lock, segment->header()));
   CHECK(lock[0].load() == 0);
 }
@@ -145,9 +277,10 @@ TEST_CASE("lock: threads exclude each other") {
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; i++) {
     threads.emplace_back([&] {
-      const Owner me = CurrentOwner();
+      const uint32_t me = Named(segment);
       for (int round = 0; round < kRounds; round++) {
-        while (mp::core::AcquireLock(lock, me, Deadline::AfterMs(round % 7 == 0 ? 1 : kLongMs)) ==
+        while (mp::core::AcquireLock(segment->header(), lock, me,
+                                     Deadline::AfterMs(round % 7 == 0 ? 1 : kLongMs)) ==
                Acquired::kNo) {
         }
         counter++;
@@ -163,16 +296,15 @@ TEST_CASE("lock: threads exclude each other") {
 TEST_CASE("lock: of those who wait for a dead owner's one is told") {
   const auto segment = MakeSegment();
   Word* lock = segment->words() + kFirstSlot;
-  const Owner gone = DeadOwner();
-  lock[1].store(gone.start);
-  lock[0].store(gone.token);
+  const uint32_t gone = DeadOwner(segment);
+  lock[0].store(gone);
   std::atomic<int> told{0};
   std::atomic<int> all{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 5; i++) {
     threads.emplace_back([&] {
-      const Acquired outcome =
-          mp::core::AcquireLock(lock, CurrentOwner(), Deadline::AfterMs(kLongMs));
+      const Acquired outcome = mp::core::AcquireLock(segment->header(), lock, Named(segment),
+                                                     Deadline::AfterMs(kLongMs));
       if (outcome == Acquired::kOwnerDied) told++;
       if (outcome != Acquired::kNo) all++;
       mp::core::ReleaseLock(lock, segment->header());
@@ -187,19 +319,20 @@ TEST_CASE("lock: what an ended thread holds stays held, in nobody's name") {
   const auto segment = MakeSegment();
   SegmentHeader* header = segment->header();
   Word* words = segment->words();
-  const Owner me = CurrentOwner();
+  const uint32_t me = Named(segment);
   for (uint32_t slot : {kFirstSlot, kFirstSlot + 16, kFirstSlot + 32}) {
     words[slot + mp::core::kTagWord].store(mp::core::kLockTag);
-    words[slot].store(me.token | mp::core::kWaiters);
+    words[slot].store(me | mp::core::kWaiters);
   }
   words[kFirstSlot + 16 + mp::core::kTagWord].store(mp::core::kLockTag + 1);
-  words[kFirstSlot + 32].store(me.token + 2);
+  words[kFirstSlot + 32].store(me + 2);
   header->next_slot.store(kFirstSlot + 48);
-  mp::core::OrphanLocks(header, me.token);
+  mp::core::OrphanLocks(header, me);
   CHECK(words[kFirstSlot].load() == (mp::core::kOrphan | mp::core::kWaiters));
-  CHECK(words[kFirstSlot + 16].load() == (me.token | mp::core::kWaiters));
-  CHECK(words[kFirstSlot + 32].load() == me.token + 2);
-  CHECK(mp::core::AcquireLock(words + kFirstSlot, me, Deadline::AfterMs(300)) == Acquired::kNo);
+  CHECK(words[kFirstSlot + 16].load() == (me | mp::core::kWaiters));
+  CHECK(words[kFirstSlot + 32].load() == me + 2);
+  CHECK(mp::core::AcquireLock(segment->header(), words + kFirstSlot, me, Deadline::AfterMs(300)) ==
+        Acquired::kNo);
   CHECK(mp::core::ReleaseLock(words + kFirstSlot, header));
 }
 
@@ -207,11 +340,11 @@ TEST_CASE("lock: the end of a full segment is the end, however far was counted")
   const auto segment = MakeSegment();
   SegmentHeader* header = segment->header();
   const uint32_t last = header->size - mp::core::kSlotWords;
-  const Owner me = CurrentOwner();
+  const uint32_t me = Named(segment);
   segment->words()[last + mp::core::kTagWord].store(mp::core::kLockTag);
-  segment->words()[last].store(me.token);
+  segment->words()[last].store(me);
   header->next_slot.store(header->size + 4096);
-  mp::core::OrphanLocks(header, me.token);
+  mp::core::OrphanLocks(header, me);
   CHECK(segment->words()[last].load() == mp::core::kOrphan);
 }
 
@@ -290,8 +423,8 @@ TEST_CASE("listener: tells when a lock is free, a semaphore above 0, a word anot
   const uint32_t lock = kFirstSlot;
   const uint32_t semaphore = kFirstSlot + 16;
   const uint32_t word = kFirstSlot + 32;
-  const Owner me = CurrentOwner();
-  words[lock].store(me.token);
+  const uint32_t me = Named(segment);
+  words[lock].store(me);
   auto reports = std::make_shared<Reports>();
   Listener listener(segment, [reports] { reports->Ring(); });
   listener.Watch(1, lock, WatchFor::kLock, 0);
@@ -316,8 +449,8 @@ TEST_CASE("listener: tells when a lock is free, a semaphore above 0, a word anot
 TEST_CASE("listener: a dead owner and a bell that was not rung cost a slice") {
   const auto segment = MakeSegment();
   Word* words = segment->words();
-  const Owner gone = DeadOwner();
-  for (uint32_t i = 0; i < 100; i++) words[kFirstSlot + 16 * i].store(gone.token);
+  const uint32_t gone = DeadOwner(segment);
+  for (uint32_t i = 0; i < 100; i++) words[kFirstSlot + 16 * i].store(gone);
   auto reports = std::make_shared<Reports>();
   Listener listener(segment, [reports] { reports->Ring(); });
   for (uint32_t i = 0; i < 100; i++) {
@@ -336,11 +469,12 @@ TEST_CASE("listener: threads that take turns are all told") {
   std::atomic<int> served{0};
   for (int i = 0; i < 4; i++) {
     threads.emplace_back([&] {
-      const Owner me = CurrentOwner();
+      const uint32_t me = Named(segment);
       auto reports = std::make_shared<Reports>();
       Listener listener(segment, [reports] { reports->Ring(); });
       for (uint32_t round = 0; round < 200; round++) {
-        while (mp::core::AcquireLock(lock, me, Deadline::AfterMs(0)) == Acquired::kNo) {
+        while (mp::core::AcquireLock(segment->header(), lock, me, Deadline::AfterMs(0)) ==
+               Acquired::kNo) {
           listener.Watch(round, kFirstSlot, WatchFor::kLock, 0);
           if (reports->Take(&listener, 1).empty()) return;
         }
