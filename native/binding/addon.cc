@@ -15,6 +15,8 @@ void InitFork(Napi::Env env, Napi::Object exports);
 void InitFdWatch(Napi::Env env, Napi::Object exports);
 // native/binding/sync.cc: segments, locks and waits.
 void InitSync(Napi::Env env, Napi::Object exports);
+// native/binding/channel.cc: queues of messages in shared memory.
+void InitChannel(Napi::Env env, Napi::Object exports);
 // native/binding/shared_memory.cc: shared memory, mappings, named semaphores.
 void InitSharedMemory(Napi::Env env, Napi::Object exports);
 
@@ -27,6 +29,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mp::InitFork(env, exports);
   mp::InitFdWatch(env, exports);
   mp::InitSync(env, exports);
+  mp::InitChannel(env, exports);
   mp::InitSharedMemory(env, exports);
   return exports;
 }

@@ -77,7 +77,9 @@ class Channel : public Napi::ObjectWrap<Channel> {
 
   // token() → the calling thread's name here, for the calls that take one.
   Napi::Value Token(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), OwnToken(info.Env(), channel_->segment()));
+    const auto token = core::Enrol(channel_->segment()->header());
+    if (!token.ok()) return Throw(info.Env(), token.error());
+    return Napi::Number::New(info.Env(), token.value());
   }
 
   // put(bytes, length, token, milliseconds) → false: no room in time

@@ -66,12 +66,16 @@ void EraseIf(std::vector<T>* all, Predicate predicate) {
   all->erase(std::remove_if(all->begin(), all->end(), predicate), all->end());
 }
 
-void Register(const SegmentPtr& segment) {
+}  // namespace
+
+void RegisterSegment(const SegmentPtr& segment) {
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> lock(registry.mutex);
   EraseIf(&registry.segments, [](const auto& held) { return held.expired(); });
   registry.segments.push_back(segment);
 }
+
+namespace {
 
 Word* WordsOf(const Napi::CallbackInfo& info) {
   return reinterpret_cast<Word*>(info[0].As<Napi::Int32Array>().Data());
@@ -89,8 +93,9 @@ core::Deadline DeadlineOf(const Napi::Value& milliseconds) {
   return core::Deadline::AfterMs(milliseconds.As<Napi::Number>().DoubleValue());
 }
 
-// The ArrayBuffer straight on a segment, which goes with it.
-Napi::Value MakeBuffer(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
+}  // namespace
+
+Napi::Value SegmentBuffer(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
   auto* held = new SegmentPtr(segment);
   napi_value buffer;
   const napi_status status = napi_create_external_arraybuffer(
@@ -103,6 +108,8 @@ Napi::Value MakeBuffer(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
   return Napi::Value();
 }
 
+namespace {
+
 // createSegment() → { words, fd }: an Int32Array straight on memory that every fork from now on shares.
 Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -111,9 +118,9 @@ Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
     ThrowErrno(env, segment.error().errnum, segment.error().syscall);
     return env.Undefined();
   }
-  const Napi::Value buffer = MakeBuffer(env, segment.value(), core::kSegmentBytes);
+  const Napi::Value buffer = SegmentBuffer(env, segment.value(), core::kSegmentBytes);
   if (buffer.IsEmpty()) return env.Undefined();
-  Register(segment.value());
+  RegisterSegment(segment.value());
   Napi::Object result = Napi::Object::New(env);
   result["words"] = Napi::Int32Array::New(env, core::kSegmentBytes / sizeof(Word),
                                           buffer.As<Napi::ArrayBuffer>(), 0);
@@ -130,7 +137,7 @@ Napi::Value CreateSharedBuffer(const Napi::CallbackInfo& info) {
     ThrowErrno(env, segment.error().errnum, segment.error().syscall);
     return env.Undefined();
   }
-  const Napi::Value buffer = MakeBuffer(env, segment.value(), bytes);
+  const Napi::Value buffer = SegmentBuffer(env, segment.value(), bytes);
   return buffer.IsEmpty() ? env.Undefined() : buffer;
 }
 

@@ -1,8 +1,24 @@
-// What the end of a process owes to the locks it holds.
+// Segments, for the files beside sync.cc; and what the end of a process owes to the locks it holds.
 #ifndef MP_BINDING_SYNC_H_
 #define MP_BINDING_SYNC_H_
 
+#include <napi.h>
+
+#if !defined(_WIN32)
+#include <memory>
+
+#include "core/segment.h"
+#endif
+
 namespace mp {
+
+#if !defined(_WIN32)
+// So that words of it can be waited for.
+void RegisterSegment(const std::shared_ptr<core::Segment>& segment);
+// An ArrayBuffer straight on its beginning, which keeps it. Empty, with an exception pending.
+Napi::Value SegmentBuffer(Napi::Env env, const std::shared_ptr<core::Segment>& segment,
+                          size_t bytes);
+#endif
 
 // At a normal end: they stay locked, and are not taken for those of a process that was killed.
 void OrphanOwnLocks();

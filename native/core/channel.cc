@@ -20,12 +20,6 @@ void (*at_step)() = [] {};
 
 namespace {
 
-// TODO(merge): the owner table.
-Acquired AcquireLock(SegmentHeader*, Word* lock, uint32_t token, const Deadline& deadline) {
-  return core::AcquireLock(lock, Owner{token, 0}, deadline);
-}
-bool IsDead(SegmentHeader*, uint32_t word) { return core::IsDead(word, 0); }
-
 constexpr auto kSeqCst = std::memory_order_seq_cst;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 

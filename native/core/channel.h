@@ -45,6 +45,7 @@ namespace mp::core {
 constexpr uint32_t kChannelVersion = 1;
 // Behind the segment's header and its table of owners.
 constexpr size_t kChannelOffset = size_t{512} << 10;
+static_assert(kChannelOffset >= sizeof(SegmentHeader));
 constexpr size_t kChunkBytes = size_t{64} << 10;
 constexpr size_t kUnitBytes = 16;
 constexpr uint32_t kUnitsPerChunk = kChunkBytes / kUnitBytes;
@@ -75,7 +76,6 @@ struct alignas(64) ChannelControl {
   alignas(64) End get_state;
 
   alignas(64) Word pool_lock;
-  Word merge_pad;
   Word warm;        // lists of free chunks by their successor, +1; 0 is the end. Warm ones have memory,
   Word warm_count;  // cold ones have none.
   Word cold;
