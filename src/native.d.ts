@@ -227,6 +227,46 @@ export interface NativeSync {
   SegmentListener: new (words: Int32Array, onReady: (ids: number[]) => void) => SegmentListener;
 }
 
+/** native/binding/channel.cc: queues of messages in shared memory (native/core/channel.h). */
+export interface NativeChannel {
+  Channel: new (maxItems: number) => Channel;
+}
+
+/** Calls that take a token take the calling thread's. What fails throws an Error with `code`. */
+export interface Channel {
+  token(): number;
+  /** Puts the first `length` bytes, 4096 at most. False: no room in time. */
+  put(bytes: Uint8Array, length: number, token: number, timeoutMs: number): boolean;
+  putParts(parts: Uint8Array[], token: number, timeoutMs: number): boolean;
+  /** Whether there is one, which another process may take first. */
+  waitForMessage(token: number, timeoutMs: number): boolean;
+  /** How many bytes were got; -1: there is nothing; -2: the next one is large and stays, see `sizes`. */
+  get(bytes: Uint8Array, token: number): number;
+  /** The sizes of the parts of the message that was found to be large. */
+  sizes(): number[];
+  /** As `get`; -3: it was large, had the sizes of these parts, and they are filled. */
+  getInto(parts: Uint8Array[], bytes: Uint8Array, token: number): number;
+  size(): number;
+  hasRoom(): boolean;
+  /** How many were put and not reported done. */
+  unfinished(): number;
+  /** False: there is none to report. */
+  done(): boolean;
+  waitUntilDone(timeoutMs: number): boolean;
+  /** Readable after a message has come, once `wantBell` was called. */
+  bellFd(): number;
+  /** Whether there is a message already. */
+  wantBell(): boolean;
+  /** The bell is silent until the next message, or rings at once if there is one. It is wanted. */
+  resetBell(): void;
+  /** The word's value, which says from now on that somebody waits for another one. */
+  awaitWord(byteOffset: number): number;
+  /** Words of the channel's memory, and where to wait for room and for the last report. */
+  words(): { words: Int32Array; room: number; done: number };
+  /** How many chunks of memory are in use, here or in another process's hands. */
+  usedChunks(): number;
+}
+
 /** What an asynchronous wait is for: WatchFor in native/core/listener.h. */
 export interface SegmentListener {
   /** `onReady` gets `id` once, when it is worth a try. */
@@ -295,4 +335,5 @@ export type MemoryConstant =
   | 'SEM_VALUE_MAX';
 
 /** Everything that `multiprocessing.node` exports. */
-export interface Native extends NativePosix, NativeFork, NativeSync, NativeSharedMemory {}
+export interface Native
+  extends NativePosix, NativeFork, NativeSync, NativeChannel, NativeSharedMemory {}

@@ -30,7 +30,7 @@ import {
 import { allocateSlots, SLOT_WORDS, Tag, tokenIn, type Place, type Segment } from './heap.js';
 import { native } from './native.js';
 import { currentProcess, type AsyncOptions } from './process.js';
-import { changed, Line, WatchFor } from './waiting.js';
+import { changed, Line, watch, WatchFor } from './waiting.js';
 
 /** A lock's word: 0, or its owner's token in the segment, with this bit when somebody waits. */
 const WAITERS = 1;
@@ -260,12 +260,13 @@ abstract class LockBase extends Acquirable {
     milliseconds: Milliseconds,
     signal: AbortSignal | null | undefined,
   ): Promise<boolean> {
-    this.#line ??= new Line({ words: this.#words, index: this.#index }, WatchFor.lock, () =>
-      this.#attempt(),
+    this.#line ??= new Line(
+      (wake) => watch({ words: this.#words, index: this.#index }, WatchFor.lock, 0, wake),
+      () => this.#attempt(),
     );
     let outcome = this.#line.empty ? this.#attempt() : undefined;
     if (outcome === undefined && milliseconds !== 0) {
-      outcome = await this.#line.wait(milliseconds, signal);
+      outcome = await this.#line.wait(milliseconds, signal, undefined);
     }
     if (outcome === undefined) return false;
     this.#byTask = true;
@@ -655,12 +656,13 @@ export class Semaphore extends Acquirable {
   ): Promise<boolean> {
     const milliseconds = patience(block, timeout);
     checkAbortSignal(signal)?.throwIfAborted();
-    this.#line ??= new Line({ words: this.#words, index: this.#index }, WatchFor.semaphore, () =>
-      native.acquireSemaphore(this.#words, this.#index, 0) ? true : undefined,
+    this.#line ??= new Line(
+      (wake) => watch({ words: this.#words, index: this.#index }, WatchFor.semaphore, 0, wake),
+      () => (native.acquireSemaphore(this.#words, this.#index, 0) ? true : undefined),
     );
     let taken = this.#line.empty && native.acquireSemaphore(this.#words, this.#index, 0);
     if (!taken && milliseconds !== 0) {
-      taken = (await this.#line.wait(milliseconds, signal)) ?? false;
+      taken = (await this.#line.wait(milliseconds, signal, undefined)) ?? false;
     }
     if (taken) this.#tasks++;
     return taken;

@@ -88,25 +88,30 @@ export async function changed(
   await abortable(milliseconds, signal, (done) => watch(place, WatchFor.change, expected, done));
 }
 
-interface Waiter<Outcome> {
+interface Waiter<Outcome, Request> {
+  request: Request;
   outcome: Outcome | undefined;
   done: () => void;
 }
 
-/** The tasks of this process that wait for one lock or semaphore, first come, first served. */
-export class Line<Outcome> {
-  readonly #place: Spot;
-  readonly #what: number;
-  readonly #attempt: () => Outcome | undefined;
-  #waiters = new Set<Waiter<Outcome>>();
+/** The tasks of this process that wait for one thing, such as a lock: first come, first served. */
+export class Line<Outcome, Request = undefined> {
+  readonly #arm: (wake: () => void) => () => void;
+  readonly #attempt: (request: Request) => Outcome | undefined;
+  #waiters = new Set<Waiter<Outcome, Request>>();
   #stop: (() => void) | undefined;
   #attempting = false;
   #generation = generation;
 
-  /** @param attempt takes it for a waiter; undefined: in vain. */
-  constructor(place: Spot, what: number, attempt: () => Outcome | undefined) {
-    this.#place = place;
-    this.#what = what;
+  /**
+   * @param arm calls back, once, when another attempt is worth it; answers how to stop.
+   * @param attempt takes it for the first waiter; undefined: in vain.
+   */
+  constructor(
+    arm: (wake: () => void) => () => void,
+    attempt: (request: Request) => Outcome | undefined,
+  ) {
+    this.#arm = arm;
     this.#attempt = attempt;
   }
 
@@ -115,17 +120,23 @@ export class Line<Outcome> {
     return this.#waiters.size === 0;
   }
 
+  /** What the first one wants. */
+  get first(): Request | undefined {
+    return this.empty ? undefined : this.#waiters.values().next().value!.request;
+  }
+
   /** Waits for its turn and for what is attempted then. Undefined: the time was up. @throws the signal's reason. */
   async wait(
     milliseconds: number,
     signal: AbortSignal | null | undefined,
+    request: Request,
   ): Promise<Outcome | undefined> {
     if (this.#generation !== generation) this.#renew();
-    const waiter: Waiter<Outcome> = { outcome: undefined, done: () => {} };
+    const waiter: Waiter<Outcome, Request> = { request, outcome: undefined, done: () => {} };
     await abortable(milliseconds, signal, (done) => {
       waiter.done = done;
       this.#waiters.add(waiter);
-      this.#arm();
+      this.#watch();
       return () => {
         this.#waiters.delete(waiter);
         if (this.empty) this.#disarm();
@@ -144,18 +155,25 @@ export class Line<Outcome> {
     });
   }
 
+  /** Somebody has done for the first waiter what it waits for. */
+  serveFirst(outcome: Outcome): void {
+    const [first] = this.#waiters;
+    first!.outcome = outcome;
+    first!.done();
+  }
+
   #serve(): void {
     for (const first of this.#waiters) {
-      const outcome = this.#attempt();
+      const outcome = this.#attempt(first.request);
       if (outcome === undefined) break;
       first.outcome = outcome;
       first.done();
     }
-    if (!this.empty) this.#arm();
+    if (!this.empty) this.#watch();
   }
 
-  #arm(): void {
-    this.#stop ??= watch(this.#place, this.#what, 0, () => {
+  #watch(): void {
+    this.#stop ??= this.#arm(() => {
       this.#stop = undefined;
       this.#serve();
     });

@@ -37,6 +37,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
                        {InstanceMethod<&Channel::Token>("token"),
                         InstanceMethod<&Channel::Put>("put"),
                         InstanceMethod<&Channel::PutParts>("putParts"),
+                        InstanceMethod<&Channel::WaitForMessage>("waitForMessage"),
                         InstanceMethod<&Channel::Get>("get"),
                         InstanceMethod<&Channel::Sizes>("sizes"),
                         InstanceMethod<&Channel::GetInto>("getInto"),
@@ -106,19 +107,16 @@ class Channel : public Napi::ObjectWrap<Channel> {
     return Napi::Boolean::New(info.Env(), put.value());
   }
 
-  // get(bytes, token, milliseconds) → how many bytes; -1: nothing in time; -2: a large one, see sizes()
+  // waitForMessage(token, milliseconds) → whether there is one, which another process may take first
+  Napi::Value WaitForMessage(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(),
+                              channel_->WaitForMessage(Number(info[0]), DeadlineOf(info[1])));
+  }
+
+  // get(bytes, token) → how many bytes; -1: nothing; -2: a large one, see sizes()
   Napi::Value Get(const Napi::CallbackInfo& info) {
-    large_ = {};
-    auto got =
-        channel_->Get(BytesOf(info[0]).data, &large_, Number(info[1]), DeadlineOf(info[2]));
-    if (!got.ok()) return Throw(info.Env(), got.error());
-    int32_t answer = -1;
-    if (got.value().what == core::Channel::Got::kSmall) {
-      answer = static_cast<int32_t>(got.value().size);
-    } else if (got.value().what == core::Channel::Got::kSizes) {
-      answer = -2;
-    }
-    return Napi::Number::New(info.Env(), answer);
+    large_.into.clear();
+    return Take(info, info[0], Number(info[1]));
   }
 
   // sizes() → of the parts of the large message that get() has seen
@@ -131,7 +129,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
     return sizes;
   }
 
-  // getInto(parts, small, token) → as get(); -3: it was large, and the parts, which have its sizes, are filled
+  // getInto(parts, bytes, token) → as get(); -3: it was large, and the parts, which have its sizes, are filled
   Napi::Value GetInto(const Napi::CallbackInfo& info) {
     const auto array = info[0].As<Napi::Array>();
     large_ = {};
@@ -140,20 +138,27 @@ class Channel : public Napi::ObjectWrap<Channel> {
       large_.sizes.push_back(bytes.size);
       large_.into.push_back(bytes.data);
     }
-    auto got = channel_->Get(BytesOf(info[1]).data, &large_, Number(info[2]),
-                             core::Deadline::AfterMs(0));
+    return Take(info, info[1], Number(info[2]));
+  }
+
+  Napi::Value Take(const Napi::CallbackInfo& info, const Napi::Value& bytes, uint32_t token) {
+    const auto got = channel_->Get(BytesOf(bytes).data, &large_, token);
     if (!got.ok()) return Throw(info.Env(), got.error());
+    int32_t answer = static_cast<int32_t>(got.value().size);
     switch (got.value().what) {
       case core::Channel::Got::kNothing:
-        return Napi::Number::New(info.Env(), -1);
+        answer = -1;
+        break;
       case core::Channel::Got::kSizes:
-        return Napi::Number::New(info.Env(), -2);
+        answer = -2;
+        break;
       case core::Channel::Got::kLarge:
-        return Napi::Number::New(info.Env(), -3);
+        answer = -3;
+        break;
       case core::Channel::Got::kSmall:
         break;
     }
-    return Napi::Number::New(info.Env(), static_cast<double>(got.value().size));
+    return Napi::Number::New(info.Env(), answer);
   }
 
   Napi::Value Size(const Napi::CallbackInfo& info) {

@@ -345,36 +345,32 @@ bool Channel::WaitForMessage(uint32_t token, const Deadline& deadline) {
   }
 }
 
-Result<Channel::Gotten> Channel::Get(void* small, LargeMessage* large, uint32_t token,
-                                     const Deadline& deadline) {
-  for (;;) {
-    if (!WaitForMessage(token, deadline)) return Gotten{Got::kNothing, 0};
-    Chain chain;
-    Result<Gotten> taken = Gotten{Got::kNothing, 0};
-    {
-      Hold hold(this, &control_->get_lock, token);
-      taken = TakeFirst(&hold, small, &chain, large, token);
-    }
-    if (taken.ok() && taken.value().what == Got::kNothing) continue;
-    CollectIfSuspect(token);
-    if (!taken.ok() || taken.value().what != Got::kLarge) return taken;
-    // Past the table of parts.
-    size_t at = large->sizes.size() * sizeof(uint64_t);
-    for (size_t part = 0; part < large->sizes.size(); part++) {
-      char* data = static_cast<char*>(large->into[part]);
-      for (size_t left = large->sizes[part]; left > 0;) {
-        const size_t in_chunk = at % kChunkBytes;
-        const size_t piece = std::min(left, kChunkBytes - in_chunk);
-        std::memcpy(data, ChunkData(chain.chunks[at / kChunkBytes]) + in_chunk, piece);
-        data += piece;
-        at += piece;
-        left -= piece;
-      }
-    }
-    MP_STEP();
-    Release(chain.chunks, token);
-    return taken;
+Result<Channel::Gotten> Channel::Get(void* small, LargeMessage* large, uint32_t token) {
+  if (Size() == 0) return Gotten{Got::kNothing, 0};
+  Chain chain;
+  Result<Gotten> taken = Gotten{Got::kNothing, 0};
+  {
+    Hold hold(this, &control_->get_lock, token);
+    taken = TakeFirst(&hold, small, &chain, large, token);
   }
+  CollectIfSuspect(token);
+  if (!taken.ok() || taken.value().what != Got::kLarge) return taken;
+  // Past the table of parts.
+  size_t at = large->sizes.size() * sizeof(uint64_t);
+  for (size_t part = 0; part < large->sizes.size(); part++) {
+    char* data = static_cast<char*>(large->into[part]);
+    for (size_t left = large->sizes[part]; left > 0;) {
+      const size_t in_chunk = at % kChunkBytes;
+      const size_t piece = std::min(left, kChunkBytes - in_chunk);
+      std::memcpy(data, ChunkData(chain.chunks[at / kChunkBytes]) + in_chunk, piece);
+      data += piece;
+      at += piece;
+      left -= piece;
+    }
+  }
+  MP_STEP();
+  Release(chain.chunks, token);
+  return taken;
 }
 
 // With the get lock held.

@@ -124,7 +124,9 @@ class Channel {
   Result<bool> Put(const Part* parts, size_t count, uint32_t token, const Deadline& deadline);
   // `small` has room for kMostSmall bytes. kSizes: the next one is large, and nothing was taken; `large` has its sizes.
   // kLarge: it had the sizes that `large` says, and is where `large` says. EBADMSG: the memory has been tampered with.
-  Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token, const Deadline& deadline);
+  Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token);
+  // Whether there is one, which another thread may get first.
+  bool WaitForMessage(uint32_t token, const Deadline& deadline);
 
   uint32_t Size() const;
   bool HasRoom() const;
@@ -169,7 +171,6 @@ class Channel {
   Result<Gotten> TakeFirst(Hold* hold, void* small, Chain* chain, LargeMessage* large,
                            uint32_t token);
   bool WaitForRoom(const Deadline& deadline);
-  bool WaitForMessage(uint32_t token, const Deadline& deadline);
 
   Result<void> Extend(Chain* chain, uint32_t count, uint32_t token);
   Result<void> Furnish(const std::vector<uint32_t>& chunks);

@@ -1,0 +1,523 @@
+/**
+ * Queues between processes: the counterpart of CPython's `queues.py`.
+ *
+ * A queue is a piece of memory that a fork inherits (native/core/channel.h has the layout and what a death means at
+ * each step). There is no feeder thread and no pipe: when `put` returns the item is in the queue, for every process;
+ * `qsize`, `empty` and `full` count what is there; a process may end with items still queued, and they stay.
+ *
+ * **When a process dies here.** Killed inside `put`, its item is in the queue or is not; killed inside `get`, the
+ * item is still there or is lost with it. Nobody else loses anything, and nobody is held up for more than half a
+ * second.
+ *
+ * **Order.** Items of one producer come out in the order in which it put them.
+ */
+
+import { inspect } from 'node:util';
+import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
+import { timeoutMs, waitInSlices } from './clock.js';
+import { AssertionError, Empty, Full, PicklingError, ValueError } from './errors.js';
+import { onNewIdentity } from './fork_child.js';
+import { native, type Native } from './native.js';
+import type { AsyncOptions } from './process.js';
+import { decode, encode, type Message } from './reduction.js';
+import { changed, Line, watch, WatchFor, type Spot } from './waiting.js';
+
+type NativeChannel = InstanceType<Native['Channel']>;
+
+/** What one part of at most so many bytes needs no memory of its own for. As native/core/channel.h has it. */
+const MOST_SMALL = 4096;
+/** Where small messages arrive; decoding copies what it keeps. */
+const inbox = Buffer.allocUnsafeSlow(MOST_SMALL);
+const NO_BULK: readonly ArrayBuffer[] = [];
+
+/** After so long a waiting event loop looks for itself: whoever put an item may have died before it rang. */
+const SLICE_MS = 250;
+
+/** How native/binding/channel.cc answers when it is not a number of bytes. */
+const Got = { nothing: -1, sizes: -2, large: -3 } as const;
+
+/** Not an item. */
+const NOTHING = Symbol('nothing');
+type Nothing = typeof NOTHING;
+
+/** Counts the processes that this one descends from. */
+let generation = 0;
+onNewIdentity(() => generation++);
+
+/** A message that outlives the codec's memory. */
+function keep(message: Message): Message {
+  const head = Buffer.from(message.head.subarray(0, message.headLength));
+  return { ...message, head, bulk: message.bulk.map((bytes) => Uint8Array.from(bytes)) };
+}
+
+function encodeItem(item: unknown): Message {
+  const message = encode(item);
+  if (message.fds.length > 0) {
+    throw new PicklingError(
+      'a descriptor cannot travel through a queue: send it through a Connection (Pipe)',
+    );
+  }
+  return message;
+}
+
+type Outcome<T> = { value: T } | { error: unknown };
+const DONE = { value: true } as const;
+
+/** A channel as this process uses it: values instead of bytes, and waiting on the event loop. */
+class Channel<T> {
+  readonly #native: NativeChannel;
+  #token = 0;
+  #generation = generation;
+  #getters: Line<Outcome<T>> | undefined;
+  #putters: Line<Outcome<true>, Message> | undefined;
+  #spots: { room: Spot; done: Spot } | undefined;
+
+  constructor(maxItems: number) {
+    this.#native = new native.Channel(maxItems);
+  }
+
+  get native(): NativeChannel {
+    return this.#native;
+  }
+
+  #me(): number {
+    if (this.#generation !== generation) {
+      this.#generation = generation;
+      this.#token = 0;
+    }
+    if (this.#token === 0) this.#token = this.#native.token();
+    return this.#token;
+  }
+
+  // --- putting
+
+  #append(message: Message, milliseconds: number): boolean {
+    const { head, headLength, bulk } = message;
+    const me = this.#me();
+    if (bulk.length === 0 && headLength <= MOST_SMALL) {
+      return this.#native.put(head, headLength, me, milliseconds);
+    }
+    return this.#native.putParts([head.subarray(0, headLength), ...bulk], me, milliseconds);
+  }
+
+  /** False: no room in time. */
+  put(item: T, milliseconds: number): boolean {
+    const message = encodeItem(item);
+    const tasksFirst = this.#putters !== undefined && !this.#putters.empty;
+    if (!tasksFirst && this.#append(message, 0)) return true;
+    if (milliseconds === 0) return false;
+    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    const waitFor = (one: Message): boolean => {
+      const left = end === Infinity ? -1 : Math.max(0, end - performance.now());
+      return waitInSlices(left, (slice) => this.#append(one, slice));
+    };
+    // What tasks of this process wait to put was there before.
+    for (let first; (first = this.#putters?.first) !== undefined;) {
+      if (!waitFor(first)) return false;
+      this.#putters!.serveFirst(DONE);
+    }
+    return waitFor(message);
+  }
+
+  /** The item is as it was at the call. False: no room in time. */
+  async putAsync(
+    item: T,
+    milliseconds: number,
+    signal: AbortSignal | null | undefined,
+  ): Promise<boolean> {
+    const message = encodeItem(item);
+    this.#putters ??= new Line(
+      (wake) => this.#watchRoom(wake),
+      (first) => this.#putForTask(first),
+    );
+    if (this.#putters.empty && this.#append(message, 0)) return true;
+    if (milliseconds === 0) return false;
+    const outcome = await this.#putters.wait(milliseconds, signal, keep(message));
+    if (outcome === undefined) return false;
+    if ('error' in outcome) throw outcome.error;
+    return true;
+  }
+
+  #putForTask(message: Message): Outcome<true> | undefined {
+    try {
+      return this.#append(message, 0) ? DONE : undefined;
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  #watchRoom(wake: () => void): () => void {
+    const { room } = this.#waitingSpots();
+    const expected = this.#native.awaitWord(4 * room.index);
+    if (this.#native.hasRoom()) return soon(wake);
+    return watch(room, WatchFor.change, expected, wake);
+  }
+
+  // --- getting
+
+  get(milliseconds: number): T | Nothing {
+    let item = this.tryGet();
+    if (item !== NOTHING || milliseconds === 0) return item;
+    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    do {
+      const left = end === Infinity ? -1 : Math.max(0, end - performance.now());
+      if (!waitInSlices(left, (slice) => this.#native.waitForMessage(this.#me(), slice))) break;
+      item = this.tryGet();
+    } while (item === NOTHING);
+    return item;
+  }
+
+  tryGet(): T | Nothing {
+    const got = this.#native.get(inbox, this.#me(), 0);
+    if (got >= 0) return decode(inbox, 0, got, NO_BULK) as T;
+    return got === Got.nothing ? NOTHING : this.#getLarge();
+  }
+
+  /** The first one is large: memory first, so that it stays in the queue if there is none. */
+  #getLarge(): T | Nothing {
+    for (;;) {
+      const parts = this.#native.sizes().map((size) => Buffer.allocUnsafeSlow(size));
+      const got = this.#native.getInto(parts, inbox, this.#me());
+      if (got === Got.large) {
+        const [head, ...bulk] = parts;
+        return decode(
+          head!,
+          0,
+          head!.length,
+          bulk.map((bytes) => bytes.buffer as ArrayBuffer),
+        ) as T;
+      }
+      // Another process was faster, and a message of other sizes is first now.
+      if (got >= 0) return decode(inbox, 0, got, NO_BULK) as T;
+      if (got === Got.nothing) return NOTHING;
+    }
+  }
+
+  /** Undefined: the time was up. */
+  async getAsync(
+    milliseconds: number,
+    signal: AbortSignal | null | undefined,
+  ): Promise<{ value: T } | undefined> {
+    this.#getters ??= new Line(
+      (wake) => this.#watchMessages(wake),
+      () => this.#getForTask(),
+    );
+    if (this.#getters.empty || milliseconds === 0) {
+      const item = this.tryGet();
+      if (item !== NOTHING) return { value: item };
+    }
+    if (milliseconds === 0) return undefined;
+    const outcome = await this.#getters.wait(milliseconds, signal, undefined);
+    if (outcome === undefined) return undefined;
+    if ('error' in outcome) throw outcome.error;
+    return outcome;
+  }
+
+  #getForTask(): Outcome<T> | undefined {
+    try {
+      const item = this.tryGet();
+      return item === NOTHING ? undefined : { value: item };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  #watchMessages(wake: () => void): () => void {
+    const channel = this.#native;
+    // Rings again at once if something has come meanwhile.
+    channel.resetBell();
+    const stop = (): void => {
+      clearTimeout(timer);
+      bell.stop();
+    };
+    const fire = (): void => {
+      stop();
+      wake();
+    };
+    const bell = native.watchReadable(channel.bellFd(), fire);
+    const timer = setTimeout(fire, SLICE_MS).unref();
+    return stop;
+  }
+
+  // --- all reported done
+
+  async doneAsync(signal: AbortSignal | null | undefined): Promise<void> {
+    const { done } = this.#waitingSpots();
+    for (;;) {
+      const expected = this.#native.awaitWord(4 * done.index);
+      if (this.#native.unfinished() === 0) return;
+      await changed(done, expected, SLICE_MS, signal);
+    }
+  }
+
+  #waitingSpots(): { room: Spot; done: Spot } {
+    if (this.#spots === undefined) {
+      const { words, room, done } = this.#native.words();
+      this.#spots = { room: { words, index: room }, done: { words, index: done } };
+    }
+    return this.#spots;
+  }
+}
+
+/** Calls back in a moment. Answers how to prevent it. */
+function soon(callback: () => void): () => void {
+  let wanted = true;
+  queueMicrotask(() => {
+    if (wanted) callback();
+  });
+  return () => (wanted = false);
+}
+
+/** The time that a call with Python's `block, timeout` may wait. */
+function patience(block: boolean, timeout: number | null | undefined): number {
+  // Options in the wrong place would be lost in silence.
+  if (typeof block === 'object' && block !== null) throw wrongType('block', 'a boolean', block);
+  const milliseconds = timeoutMs(timeout);
+  return block ? milliseconds : 0;
+}
+
+/** An operation on what this process has closed, as node tells of a descriptor. */
+function closedHandle(syscall: string): Error {
+  return Object.assign(new Error(`EBADF: handle is closed, ${syscall}`), {
+    code: 'EBADF',
+    errno: -9,
+    syscall,
+  });
+}
+
+const LARGEST_SIZE = 0x3fff_ffff;
+
+/**
+ * A queue for any number of producers and consumers. Mirrors `multiprocessing.Queue`, without its feeder thread.
+ *
+ * Items are what `reduction` can carry, of any size. Without a `maxsize` a queue takes as much as memory holds, and
+ * gives the memory back as it is drained.
+ */
+export class Queue<T = unknown> {
+  readonly #channel: Channel<T>;
+  readonly #maxsize: number;
+  #closed = false;
+  /** Ends loops that wait here. */
+  #closing: AbortController | undefined;
+
+  /**
+   * @param maxsize how many items it holds at most; 0 or less: no limit.
+   * @throws TypeError not an integer. Error EMFILE, ENFILE, ENOMEM.
+   */
+  constructor(maxsize = 0) {
+    const size = checkInt(maxsize, 'maxsize');
+    if (size > LARGEST_SIZE) throw new ValueError(`maxsize must be at most ${LARGEST_SIZE}`);
+    this.#maxsize = Math.max(0, size);
+    this.#channel = new Channel(this.#maxsize);
+  }
+
+  /** @internal */
+  get _channel(): Channel<T> {
+    return this.#channel;
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new ValueError(`Queue ${this.toString()} is closed`);
+  }
+
+  /**
+   * Appends an item. When it returns the item is in the queue, for every process.
+   *
+   * @param timeout seconds; null waits for ever.
+   * @throws Full no room in time. ValueError closed. PicklingError: the item cannot be carried, and nothing was put.
+   */
+  put(item: T, block = true, timeout?: number | null): void {
+    this.#checkOpen();
+    if (!this.#channel.put(item, patience(block, timeout))) throw new Full();
+  }
+
+  /** As `put`, without blocking the event loop. The item is as it was at the call. @throws the signal's reason. */
+  async putAsync(
+    item: T,
+    block = true,
+    timeout?: number | null,
+    { signal }: AsyncOptions = {},
+  ): Promise<void> {
+    this.#checkOpen();
+    checkAbortSignal(signal)?.throwIfAborted();
+    if (!(await this.#channel.putAsync(item, patience(block, timeout), signal))) throw new Full();
+  }
+
+  /** `put(item, false)`. */
+  putNowait(item: T): void {
+    this.put(item, false);
+  }
+
+  /**
+   * Removes the first item and answers it.
+   *
+   * @param timeout seconds; null waits for ever.
+   * @throws Empty nothing came in time. ValueError closed.
+   */
+  get(block = true, timeout?: number | null): T {
+    this.#checkOpen();
+    const item = this.#channel.get(patience(block, timeout));
+    if (item === NOTHING) throw new Empty();
+    return item;
+  }
+
+  /** As `get`, without blocking the event loop. An abort takes no item. @throws the signal's reason. */
+  async getAsync(
+    block = true,
+    timeout?: number | null,
+    { signal }: AsyncOptions = {},
+  ): Promise<T> {
+    this.#checkOpen();
+    checkAbortSignal(signal)?.throwIfAborted();
+    const got = await this.#channel.getAsync(patience(block, timeout), signal);
+    if (got === undefined) throw new Empty();
+    return got.value;
+  }
+
+  /** `get(false)`. */
+  getNowait(): T {
+    return this.get(false);
+  }
+
+  /** How many items are queued, exactly, at this moment. */
+  qsize(): number {
+    return this.#channel.native.size();
+  }
+
+  /** @throws Error EBADF: closed in this process. */
+  empty(): boolean {
+    if (this.#closed) throw closedHandle('empty');
+    return this.#channel.native.size() === 0;
+  }
+
+  full(): boolean {
+    return !this.#channel.native.hasRoom();
+  }
+
+  /**
+   * This process is done with it: `put` and `get` throw, and loops over it end. Other processes are not concerned,
+   * and what is queued stays.
+   */
+  close(): void {
+    this.#closed = true;
+    this.#closing?.abort(new ValueError(`Queue ${this.toString()} is closed`));
+  }
+
+  /** Returns at once: what was put is in the queue already. @throws AssertionError not closed. */
+  joinThread(): void {
+    if (!this.#closed) throw new AssertionError(`Queue ${this.toString()} not closed`);
+  }
+
+  /** Does nothing: there is no thread to wait for. */
+  cancelJoinThread(): void {}
+
+  /**
+   * `for await (const item of queue)`: takes items until this process closes the queue. Whoever leaves the loop has
+   * taken what it was given and nothing more.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<T> {
+    this.#closing ??= new AbortController();
+    const closing = this.#closing.signal;
+    const left = new AbortController();
+    const signal = AbortSignal.any([closing, left.signal]);
+    const end = { done: true, value: undefined } as const;
+    const iterator: AsyncIterableIterator<T> = {
+      next: async () => {
+        if (signal.aborted) return end;
+        try {
+          return { done: false, value: await this.getAsync(true, null, { signal }) };
+        } catch (error) {
+          if (signal.aborted && error === signal.reason) return end;
+          throw error;
+        }
+      },
+      return: async () => {
+        left.abort();
+        return end;
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
+  }
+
+  toString(): string {
+    return `<${this.constructor.name}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+/** A Queue that knows when all that was put has been dealt with. Mirrors `multiprocessing.JoinableQueue`. */
+export class JoinableQueue<T = unknown> extends Queue<T> {
+  /** One item that was got has been dealt with. @throws ValueError more often than items were put. */
+  taskDone(): void {
+    if (!this._channel.native.done()) throw new ValueError('task_done() called too many times');
+  }
+
+  /** Waits until each item that was put has been reported by `taskDone`. */
+  join(): void {
+    waitInSlices(-1, (slice) => this._channel.native.waitUntilDone(slice));
+  }
+
+  /** As `join`, without blocking the event loop. @throws the signal's reason. */
+  async joinAsync({ signal }: AsyncOptions = {}): Promise<void> {
+    checkAbortSignal(signal)?.throwIfAborted();
+    await this._channel.doneAsync(signal);
+  }
+}
+
+/** A queue reduced to the essentials. Mirrors `multiprocessing.SimpleQueue`; here `put` never waits for room. */
+export class SimpleQueue<T = unknown> {
+  readonly #channel = new Channel<T>(0);
+  #closed = false;
+
+  #checkOpen(syscall: string): void {
+    if (this.#closed) throw closedHandle(syscall);
+  }
+
+  /** @throws Error EBADF: closed. PicklingError. */
+  put(item: T): void {
+    this.#checkOpen('put');
+    this.#channel.put(item, -1);
+  }
+
+  /** As `put`, which does not wait either. */
+  async putAsync(item: T, { signal }: AsyncOptions = {}): Promise<void> {
+    checkAbortSignal(signal)?.throwIfAborted();
+    this.put(item);
+  }
+
+  /** Waits for an item. @throws Error EBADF: closed. */
+  get(): T {
+    this.#checkOpen('get');
+    return this.#channel.get(-1) as T;
+  }
+
+  /** As `get`, without blocking the event loop. @throws the signal's reason. */
+  async getAsync({ signal }: AsyncOptions = {}): Promise<T> {
+    this.#checkOpen('get');
+    checkAbortSignal(signal)?.throwIfAborted();
+    return (await this.#channel.getAsync(-1, signal))!.value;
+  }
+
+  /** @throws Error EBADF: closed. */
+  empty(): boolean {
+    this.#checkOpen('empty');
+    return this.#channel.native.size() === 0;
+  }
+
+  /** This process is done with it. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  toString(): string {
+    return `<${this.constructor.name}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
