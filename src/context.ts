@@ -19,6 +19,7 @@ import {
   type Popen,
 } from './process.js';
 
+import { reduction } from './reduction.js';
 import { Array as SharedArray, RawArray, RawValue, Value } from './sharedctypes.js';
 import {
   Barrier,
@@ -91,6 +92,7 @@ const shared = {
   Array: SharedArray,
   RawValue,
   RawArray,
+  reduction,
   /** The start methods that this platform has. Mirrors `multiprocessing.get_all_start_methods`. */
   getAllStartMethods(): StartMethod[] {
     return available();

@@ -79,6 +79,9 @@ export class RemoteError extends Error {}
 /** A value cannot be carried to another process (`pickle.PicklingError`). */
 export class PicklingError extends Error {}
 
+/** Bytes are not a value that a process of this version took apart, or name what is not here (`pickle.UnpicklingError`). */
+export class UnpicklingError extends Error {}
+
 /** The task or future was cancelled before it had a result (`concurrent.futures.CancelledError`). */
 export class CancelledError extends Error {}
 
@@ -124,6 +127,7 @@ named(BrokenProcessPool, 'BrokenProcessPool');
 named(MaybeEncodingError, 'MaybeEncodingError');
 named(RemoteError, 'RemoteError');
 named(PicklingError, 'PicklingError');
+named(UnpicklingError, 'UnpicklingError');
 named(CancelledError, 'CancelledError');
 named(OwnerDiedError, 'OwnerDiedError');
 named(WorkerLostError, 'WorkerLostError');

@@ -25,6 +25,8 @@ export {
   type Target,
 } from './process.js';
 
+export { reduction, type Reduced } from './reduction.js';
+
 export {
   Barrier,
   BoundedSemaphore,

@@ -26,6 +26,7 @@ const ERROR_CLASSES = [
   'MaybeEncodingError',
   'RemoteError',
   'PicklingError',
+  'UnpicklingError',
   'CancelledError',
   'OwnerDiedError',
   'WorkerLostError',

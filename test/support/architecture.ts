@@ -30,7 +30,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ],
   ['process'],
   ['util'],
-  ['reduction', 'resource_tracker'],
+  ['references', 'codec', 'reduction', 'resource_tracker'],
   ['connection', 'synchronize', 'shared_memory'],
   ['queues', 'sharedctypes'],
   ['popen'],
