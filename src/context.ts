@@ -6,6 +6,7 @@
  */
 
 import { sleep } from './clock.js';
+import { Pipe } from './connection.js';
 import { cpuCount } from './cpu.js';
 import * as errors from './errors.js';
 import { RuntimeError, ValueError } from './errors.js';
@@ -87,6 +88,7 @@ const shared = {
   Condition,
   Event,
   Barrier,
+  Pipe,
   Value,
   Array: SharedArray,
   RawValue,

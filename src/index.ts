@@ -16,6 +16,8 @@ export {
   type Context,
   type StartMethod,
 } from './context.js';
+export { Pipe } from './connection.js';
+export type { Connection } from './connection.js';
 export {
   activeChildren,
   currentProcess,
