@@ -6,6 +6,7 @@
  */
 
 import { sleep } from './clock.js';
+import { Pipe } from './connection.js';
 import { cpuCount } from './cpu.js';
 import * as errors from './errors.js';
 import { RuntimeError, ValueError } from './errors.js';
@@ -20,6 +21,7 @@ import {
 } from './process.js';
 
 import { reduction } from './reduction.js';
+import { JoinableQueue, Queue, SimpleQueue } from './queues.js';
 import { Array as SharedArray, RawArray, RawValue, Value } from './sharedctypes.js';
 import {
   Barrier,
@@ -88,6 +90,10 @@ const shared = {
   Condition,
   Event,
   Barrier,
+  Pipe,
+  Queue,
+  SimpleQueue,
+  JoinableQueue,
   Value,
   Array: SharedArray,
   RawValue,

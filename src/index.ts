@@ -16,6 +16,8 @@ export {
   type Context,
   type StartMethod,
 } from './context.js';
+export { Pipe } from './connection.js';
+export type { Connection } from './connection.js';
 export {
   activeChildren,
   currentProcess,
@@ -38,6 +40,8 @@ export {
   Semaphore,
   type LockOptions,
 } from './synchronize.js';
+
+export { JoinableQueue, Queue, SimpleQueue } from './queues.js';
 
 export {
   Array,

@@ -3,15 +3,19 @@
  * at first use, so that importing the package stays cheap.
  */
 
+import type * as Dgram from 'node:dgram';
 import type * as Inspector from 'node:inspector';
 import { createRequire } from 'node:module';
+import type * as Net from 'node:net';
 import type * as Stream from 'node:stream';
 import type * as V8 from 'node:v8';
 import type * as Vm from 'node:vm';
 import type * as WorkerThreads from 'node:worker_threads';
 
 interface Builtins {
+  'node:dgram': typeof Dgram;
   'node:inspector': typeof Inspector;
+  'node:net': typeof Net;
   'node:stream': typeof Stream;
   'node:v8': typeof V8;
   'node:vm': typeof Vm;

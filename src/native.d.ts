@@ -201,6 +201,47 @@ export interface FdWatch {
 }
 
 /**
+ * native/binding/connection.cc: framed messages on descriptors, and waiting for descriptors. `state` is a
+ * Float64Array of 8, as FrameState of native/core/frame.h has it; its first element begins as -1. Outcomes
+ * below 0 are FrameOutcome there, FRAME in src/transport.ts. A timeout of 0 does not block, -1 has no limit.
+ */
+export interface NativeConnection {
+  /** Answers the payload's length, or an outcome. `fds` takes descriptors that came along. */
+  receiveFrame(
+    fd: number,
+    state: Float64Array,
+    room: Uint8Array,
+    roomBytes: number,
+    timeoutMs: number,
+    fds?: number[],
+  ): number;
+  /** Receives the rest of a payload: `state[0]` bytes, of which `state[1]` are in `payload` already. */
+  continueFrame(fd: number, state: Float64Array, payload: Uint8Array, timeoutMs: number): number;
+  /** Answers how many bytes of the frame were sent, its header included. */
+  sendFrame(fd: number, bytes: Uint8Array, offset: number, size: number, timeoutMs: number): number;
+  /** A frame of several parts, from its byte `from` on; answers up to where it has come. */
+  sendFrameParts(
+    fd: number,
+    parts: Uint8Array[],
+    fds: readonly number[],
+    from: number,
+    timeoutMs: number,
+  ): number;
+  Watch: new () => Watch;
+}
+
+/** One wait at a time for any of some descriptors. Armed, it keeps the event loop alive. */
+export interface Watch {
+  /** Interests end when they fire. */
+  add(fd: number, read: boolean, write: boolean): void;
+  remove(fd: number): void;
+  arm(onReady: () => void): void;
+  disarm(): void;
+  /** Frees its descriptor. */
+  close(): void;
+}
+
+/**
  * native/binding/sync.cc: segments, locks and waits. A word is named by the Int32Array over its whole segment
  * and its index there. Milliseconds as above.
  */
@@ -336,4 +377,5 @@ export type MemoryConstant =
 
 /** Everything that `multiprocessing.node` exports. */
 export interface Native
-  extends NativePosix, NativeFork, NativeSync, NativeChannel, NativeSharedMemory {}
+  extends
+    NativePosix, NativeFork, NativeConnection, NativeSync, NativeChannel, NativeSharedMemory {}

@@ -168,7 +168,7 @@ class Channel<T> {
   }
 
   tryGet(): T | Nothing {
-    const got = this.#native.get(inbox, this.#me(), 0);
+    const got = this.#native.get(inbox, this.#me());
     if (got >= 0) return decode(inbox, 0, got, NO_BULK) as T;
     return got === Got.nothing ? NOTHING : this.#getLarge();
   }

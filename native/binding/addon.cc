@@ -13,6 +13,8 @@ void InitPosix(Napi::Env env, Napi::Object exports);
 void InitFork(Napi::Env env, Napi::Object exports);
 // native/binding/fd_watch.cc: descriptors on the event loop.
 void InitFdWatch(Napi::Env env, Napi::Object exports);
+// native/binding/connection.cc: framed messages, and descriptors on the event loop.
+void InitConnection(Napi::Env env, Napi::Object exports);
 // native/binding/sync.cc: segments, locks and waits.
 void InitSync(Napi::Env env, Napi::Object exports);
 // native/binding/channel.cc: queues of messages in shared memory.
@@ -28,6 +30,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mp::InitPosix(env, exports);
   mp::InitFork(env, exports);
   mp::InitFdWatch(env, exports);
+  mp::InitConnection(env, exports);
   mp::InitSync(env, exports);
   mp::InitChannel(env, exports);
   mp::InitSharedMemory(env, exports);

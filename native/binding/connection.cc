@@ -1,0 +1,260 @@
+// Frames over descriptors, and waiting for descriptors on the event loop: what src/transport.ts stands on.
+//
+// Arguments arrive checked. A frame that is being received has its state in a Float64Array of JavaScript's, and
+// the bytes in buffers of JavaScript's, so nothing here has to be found, freed or forked.
+
+#include <napi.h>
+#include <uv.h>
+
+#if !defined(_WIN32)
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "core/frame.h"
+#include "core/readiness.h"
+#endif
+
+#include "binding/errors.h"
+
+namespace mp {
+
+#if !defined(_WIN32)
+
+namespace {
+
+struct Elements {
+  char* data = nullptr;
+  size_t count = 0;
+};
+
+// Straight to Node-API, as binding/posix.cc does.
+Elements ElementsOf(napi_env env, napi_value value) {
+  Elements elements;
+  void* data = nullptr;
+  napi_get_typedarray_info(env, value, nullptr, &elements.count, &data, nullptr, nullptr);
+  elements.data = static_cast<char*>(data);
+  return elements;
+}
+
+double Number(const Napi::CallbackInfo& info, size_t index) {
+  double number = 0;
+  napi_get_value_double(info.Env(), info[index], &number);
+  return number;
+}
+
+core::FrameState* StateOf(const Napi::CallbackInfo& info) {
+  return reinterpret_cast<core::FrameState*>(ElementsOf(info.Env(), info[1]).data);
+}
+
+Napi::Value Answer(Napi::Env env, const core::Result<int64_t>& result) {
+  if (result.ok()) return Napi::Number::New(env, static_cast<double>(result.value()));
+  ThrowErrno(env, result.error().errnum, result.error().syscall);
+  return env.Undefined();
+}
+
+Napi::Value Answer(Napi::Env env, const core::Result<size_t>& result) {
+  if (result.ok()) return Napi::Number::New(env, static_cast<double>(result.value()));
+  ThrowErrno(env, result.error().errnum, result.error().syscall);
+  return env.Undefined();
+}
+
+// 0 does not wait, negative waits for ever.
+struct Wait {
+  explicit Wait(double ms) : deadline(core::Deadline::Never()), wait(ms != 0) {
+    if (ms > 0) deadline = core::Deadline::AfterMs(ms);
+  }
+  core::Deadline deadline;
+  bool wait;
+};
+
+// receiveFrame(fd, state, room, roomBytes, timeoutMs, fds?) → the payload's length, or a FrameOutcome. `fds`, an
+// array, takes the descriptors that came along.
+Napi::Value ReceiveFrame(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = static_cast<int>(Number(info, 0));
+  const Elements room = ElementsOf(env, info[2]);
+  const auto size = std::min(room.count, static_cast<size_t>(Number(info, 3)));
+  const Wait wait(Number(info, 4));
+  if (info.Length() < 6) {
+    return Answer(env, core::ReceiveFrame(fd, StateOf(info), room.data, size, wait.deadline,
+                                          wait.wait, nullptr));
+  }
+  std::vector<core::UniqueFd> fds;
+  const auto result =
+      core::ReceiveFrame(fd, StateOf(info), room.data, size, wait.deadline, wait.wait, &fds);
+  auto list = info[5].As<Napi::Array>();
+  for (core::UniqueFd& received : fds) {
+    list.Set(list.Length(), Napi::Number::New(env, received.Release()));
+  }
+  return Answer(env, result);
+}
+
+// continueFrame(fd, state, payload, timeoutMs) → its length, or a FrameOutcome
+Napi::Value ContinueFrame(const Napi::CallbackInfo& info) {
+  const Elements payload = ElementsOf(info.Env(), info[2]);
+  core::FrameState* state = StateOf(info);
+  if (state->length < 0 || state->length > static_cast<double>(payload.count)) {
+    ThrowRangeError(info.Env(), "the payload has another length");
+    return info.Env().Undefined();
+  }
+  const Wait wait(Number(info, 3));
+  return Answer(info.Env(), core::ContinueFrame(static_cast<int>(Number(info, 0)), state,
+                                                payload.data, wait.deadline, wait.wait));
+}
+
+// sendFrame(fd, bytes, offset, size, timeoutMs) → bytes of the frame that were sent, its header included
+Napi::Value SendFrame(const Napi::CallbackInfo& info) {
+  const Elements bytes = ElementsOf(info.Env(), info[1]);
+  const auto offset = std::min(bytes.count, static_cast<size_t>(Number(info, 2)));
+  const auto size = std::min(bytes.count - offset, static_cast<size_t>(Number(info, 3)));
+  const core::FramePart part{bytes.data + offset, size};
+  const Wait wait(Number(info, 4));
+  static const std::vector<int> kNoFds;
+  return Answer(info.Env(), core::SendFrame(static_cast<int>(Number(info, 0)), &part, 1, kNoFds, 0,
+                                            wait.deadline, wait.wait));
+}
+
+// sendFrameParts(fd, parts, fds, from, timeoutMs) → up to which byte of the frame it has come
+Napi::Value SendFrameParts(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto array = info[1].As<Napi::Array>();
+  std::vector<core::FramePart> parts;
+  parts.reserve(array.Length());
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Elements bytes = ElementsOf(env, array.Get(i));
+    parts.push_back({bytes.data, bytes.count});
+  }
+  const auto numbers = info[2].As<Napi::Array>();
+  std::vector<int> fds;
+  for (uint32_t i = 0; i < numbers.Length(); ++i) {
+    fds.push_back(numbers.Get(i).As<Napi::Number>().Int32Value());
+  }
+  const Wait wait(Number(info, 4));
+  return Answer(env,
+                core::SendFrame(static_cast<int>(Number(info, 0)), parts.data(), parts.size(), fds,
+                                static_cast<size_t>(Number(info, 3)), wait.deadline, wait.wait));
+}
+
+// --- on the event loop ---------------------------------------------------------------------------
+
+// One wait at a time for any of several descriptors. It holds a descriptor of its own until close(); while it is
+// armed it keeps the event loop alive, and itself. Afterwards it holds nothing of JavaScript's, so that whoever
+// owns it can be collected.
+class Watch : public Napi::ObjectWrap<Watch> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(
+        env, "Watch",
+        {InstanceMethod<&Watch::Add>("add"), InstanceMethod<&Watch::Remove>("remove"),
+         InstanceMethod<&Watch::Arm>("arm"), InstanceMethod<&Watch::Disarm>("disarm"),
+         InstanceMethod<&Watch::Close>("close")});
+  }
+
+  explicit Watch(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<Watch>(info), context_(info.Env(), "Watch") {
+    const Napi::Env env = info.Env();
+    auto set = core::Readiness::Create();
+    if (!set.ok()) {
+      ThrowErrno(env, set.error().errnum, set.error().syscall);
+      return;
+    }
+    set_.emplace(std::move(set.value()));
+    uv_loop_t* loop = nullptr;
+    napi_get_uv_event_loop(env, &loop);
+    handle_ = new uv_poll_t;
+    const int status = uv_poll_init(loop, handle_, set_->fd());
+    if (status != 0) {
+      delete handle_;
+      handle_ = nullptr;
+      set_.reset();
+      ThrowErrno(env, -status, "uv_poll_init");
+      return;
+    }
+    handle_->data = this;
+    uv_poll_start(handle_, UV_READABLE,
+                  [](uv_poll_t* handle, int, int) { static_cast<Watch*>(handle->data)->Fire(); });
+    uv_unref(reinterpret_cast<uv_handle_t*>(handle_));
+  }
+
+  ~Watch() override { Release(); }
+
+ private:
+  // add(fd, read, write)
+  void Add(const Napi::CallbackInfo& info) {
+    if (!set_.has_value()) return;
+    const auto added = set_->Add(static_cast<int>(Number(info, 0)), info[1].ToBoolean().Value(),
+                                 info[2].ToBoolean().Value());
+    if (!added.ok()) ThrowErrno(info.Env(), added.error().errnum, added.error().syscall);
+  }
+
+  void Remove(const Napi::CallbackInfo& info) {
+    if (set_.has_value()) set_->Remove(static_cast<int>(Number(info, 0)));
+  }
+
+  // arm(onReady): calls back once
+  void Arm(const Napi::CallbackInfo& info) {
+    if (handle_ == nullptr) return;
+    if (callback_.IsEmpty()) {
+      Ref();
+      uv_ref(reinterpret_cast<uv_handle_t*>(handle_));
+    }
+    callback_ = Napi::Persistent(info[0].As<Napi::Function>());
+  }
+
+  void Disarm(const Napi::CallbackInfo&) { Rest(); }
+
+  void Rest() {
+    if (callback_.IsEmpty()) return;
+    callback_.Reset();
+    if (handle_ != nullptr) uv_unref(reinterpret_cast<uv_handle_t*>(handle_));
+    Unref();
+  }
+
+  void Close(const Napi::CallbackInfo&) {
+    Rest();
+    Release();
+  }
+
+  void Release() {
+    if (handle_ == nullptr) return;
+    uv_poll_stop(handle_);
+    uv_close(reinterpret_cast<uv_handle_t*>(handle_),
+             [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
+    handle_ = nullptr;
+    set_.reset();
+  }
+
+  void Fire() {
+    if (!set_.has_value() || !set_->Drain() || callback_.IsEmpty()) return;
+    const Napi::Env env = Env();
+    Napi::HandleScope scope(env);
+    Napi::Function callback = callback_.Value();
+    Rest();
+    callback.MakeCallback(env.Global(), {}, context_);
+  }
+
+  Napi::AsyncContext context_;
+  std::optional<core::Readiness> set_;
+  uv_poll_t* handle_ = nullptr;
+  Napi::FunctionReference callback_;
+};
+
+}  // namespace
+
+void InitConnection(Napi::Env env, Napi::Object exports) {
+  exports["receiveFrame"] = Napi::Function::New(env, ReceiveFrame, "receiveFrame");
+  exports["continueFrame"] = Napi::Function::New(env, ContinueFrame, "continueFrame");
+  exports["sendFrame"] = Napi::Function::New(env, SendFrame, "sendFrame");
+  exports["sendFrameParts"] = Napi::Function::New(env, SendFrameParts, "sendFrameParts");
+  exports["Watch"] = Watch::Define(env);
+}
+
+#else
+
+void InitConnection(Napi::Env, Napi::Object) {}
+
+#endif
+
+}  // namespace mp

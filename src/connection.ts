@@ -1,0 +1,823 @@
+/**
+ * `Connection`, `Pipe` and `wait`: messages between two processes. The counterpart of CPython's
+ * `multiprocessing/connection.py`, whose frames it speaks: a CPython process can sit at the other end and exchange
+ * bytes.
+ *
+ * Guarantees:
+ * - A message arrives whole or not at all, in the order of the calls, whether they block or not. Exactly one frame
+ *   is read per call, so a descriptor may be shared: another process gets the next message.
+ * - A blocking call needs no turn of the event loop, goes on after signals, and dies of Ctrl-C when there is no
+ *   listener. An asynchronous one uses the event loop, and no thread. Calls on one Connection are served in the order
+ *   in which they were made: a blocking `send` first sends what `sendAsync` has queued, a blocking `recv` first
+ *   receives for those that wait.
+ * - An abort leaves the Connection as if never called. What was received of a message by then is kept for the next
+ *   call; a message that has been sent in part is sent completely all the same, in the background.
+ *
+ * Under fork both sides have both ends. The end of the file comes when every process has closed the other end,
+ * so close what you do not use. What waits on the event loop waits in the process that began to.
+ *
+ * When the peer dies: EOFError, or, in the middle of a message, an Error ECONNRESET; EPIPE for the sender.
+ */
+
+import type { Socket as UdpSocket } from 'node:dgram';
+import type { Server, Socket } from 'node:net';
+import { constants } from 'node:os';
+import { inspect } from 'node:util';
+import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
+import { abortable, timeoutMs, waitInSlices } from './clock.js';
+import { BufferTooShort, ValueError } from './errors.js';
+import { native } from './native.js';
+import type { AsyncOptions } from './process.js';
+import { dumps, loads } from './reduction.js';
+import {
+  BAD_LENGTH,
+  currentGeneration,
+  endWatch,
+  FrameTransport,
+  isScratch,
+  newWatch,
+  type Outgoing,
+  type Transport,
+} from './transport.js';
+import type { Watch } from '#native';
+
+export type { AsyncOptions };
+
+/** What has bytes: a Buffer, a typed array, a DataView, an ArrayBuffer. */
+export type BytesLike = NodeJS.ArrayBufferView | ArrayBufferLike;
+
+/** Python's OSError without a number, for a misuse. */
+function misuse(message: string, code: 'EBADF' | 'EMSGSIZE'): Error {
+  const error = native.makeErrnoError(constants.errno[code], 'connection');
+  error.message = message;
+  return error;
+}
+
+function bytesOf(value: unknown): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  if (ArrayBuffer.isView(value)) {
+    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  }
+  const plain = value instanceof ArrayBuffer;
+  if (plain || (typeof SharedArrayBuffer !== 'undefined' && value instanceof SharedArrayBuffer)) {
+    return new Uint8Array(value);
+  }
+  throw wrongType('buf', 'a bytes-like object (a typed array or an ArrayBuffer)', value);
+}
+
+/** An integer of Python's: its range is judged by who asks. */
+function checkInteger(value: unknown, name: string): number {
+  if (typeof value !== 'number' || !Number.isInteger(value)) {
+    throw wrongType(name, 'an integer', value);
+  }
+  return value;
+}
+
+/** Where a message that is to be sent lies in `bytes`, by Python's rules. */
+function extent(bytes: Uint8Array, from: unknown, count: unknown): [offset: number, size: number] {
+  const offset = from === undefined ? 0 : checkInteger(from, 'offset');
+  const length = bytes.byteLength;
+  if (offset < 0) throw new ValueError('offset is negative');
+  if (length < offset) throw new ValueError('buffer length < offset');
+  if (count === undefined || count === null) return [offset, length - offset];
+  const size = checkInteger(count, 'size');
+  if (size < 0) throw new ValueError('size is negative');
+  if (offset + size > length) throw new ValueError('buffer length < offset + size');
+  return [offset, size];
+}
+
+function limitOf(maxlength: unknown): number {
+  if (maxlength === undefined || maxlength === null) return Infinity;
+  const limit = checkInteger(maxlength, 'maxlength');
+  if (limit < 0) throw new ValueError('negative maxlength');
+  return limit;
+}
+
+/** The part of `buf` that a message is received into. */
+function destination(buf: unknown, from: unknown): Uint8Array {
+  const bytes = bytesOf(buf);
+  const offset = from === undefined ? 0 : checkInteger(from, 'offset');
+  if (offset < 0) throw new ValueError('negative offset');
+  if (offset > bytes.byteLength) throw new ValueError('offset too large');
+  return bytes.subarray(offset);
+}
+
+/** A message that is the caller's to keep. */
+function kept(bytes: Uint8Array): Buffer {
+  if (isScratch(bytes)) return Buffer.from(bytes);
+  return bytes as Buffer;
+}
+
+/** A promise's two ends, and the signal that may give it up. */
+class Pending<Result> {
+  readonly promise: Promise<Result>;
+  #resolve!: (result: Result) => void;
+  #reject!: (error: unknown) => void;
+  readonly #signal: AbortSignal | undefined;
+  readonly #abort: () => void;
+
+  constructor(signal: AbortSignal | undefined, onAbort: () => void) {
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.#signal = signal;
+    this.#abort = () => {
+      onAbort();
+      this.reject(signal!.reason);
+    };
+    signal?.addEventListener('abort', this.#abort, { once: true });
+  }
+
+  resolve(result: Result): void {
+    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#resolve(result);
+  }
+
+  reject(error: unknown): void {
+    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#reject(error);
+  }
+}
+
+interface Sender {
+  message: Outgoing;
+  pending: Pending<void>;
+}
+
+interface Receiver {
+  limit: number;
+  /** Whether it takes descriptors, as messages of `send` may have them. */
+  wantsFds: boolean;
+  take: (bytes: Uint8Array, fds: number[]) => void;
+  pending: { reject(error: unknown): void };
+}
+
+/** What a Connection holds of the system; the finaliser needs it when the Connection is gone. */
+interface Held {
+  transport: Transport | null;
+  watch: Watch | undefined;
+}
+
+/** Closes what a program has dropped without closing it, as CPython's `__del__` does. */
+const forgotten = new FinalizationRegistry<Held>(release);
+
+function release(held: Held): void {
+  const { transport, watch } = held;
+  held.transport = null;
+  held.watch = undefined;
+  if (watch !== undefined) endWatch(watch);
+  transport?.close();
+}
+
+/**
+ * One end of a pipe, or any descriptor that carries CPython's frames. Mirrors
+ * `multiprocessing.connection.Connection`.
+ *
+ * Timeouts are seconds. Every call throws an Error EBADF "handle is closed" after `close()`, and in the wrong
+ * direction "connection is write-only" or "connection is read-only". Receiving throws EOFError when all copies of the
+ * other end are closed and everything was read, and an Error ECONNRESET when that happens in the middle of a
+ * message. Sending throws an Error EPIPE when nobody can receive any more.
+ */
+export class Connection {
+  readonly #held: Held;
+  #readable: boolean;
+  readonly #writable: boolean;
+  #senders: Sender[] = [];
+  #receivers: Receiver[] = [];
+  #generation = currentGeneration();
+
+  /**
+   * @param handle an open descriptor, which belongs to the Connection from now on.
+   * @throws ValueError a negative handle; neither readable nor writable.
+   */
+  constructor(handle: number, readable = true, writable = true) {
+    checkInt(handle, 'handle');
+    if (handle < 0) throw new ValueError('invalid handle');
+    if (!readable && !writable) {
+      throw new ValueError('at least one of `readable` and `writable` must be True');
+    }
+    this.#held = { transport: new FrameTransport(handle), watch: undefined };
+    this.#readable = Boolean(readable);
+    this.#writable = Boolean(writable);
+    forgotten.register(this, this.#held, this.#held);
+  }
+
+  get closed(): boolean {
+    return this.#held.transport === null;
+  }
+
+  get readable(): boolean {
+    return this.#readable;
+  }
+
+  get writable(): boolean {
+    return this.#writable;
+  }
+
+  /** The descriptor. */
+  fileno(): number {
+    return this.#open().fd;
+  }
+
+  /**
+   * Closes this process's copy; closing again does nothing. What waits on the event loop is rejected with an Error
+   * EBADF; only a message that has been sent in part is completed first, in the background.
+   */
+  close(): void {
+    const held = this.#held;
+    if (held.transport === null) return;
+    this.#renew();
+    const [first] = this.#senders;
+    if (first !== undefined && first.message.sent > 0) {
+      this.#closeLater(first);
+    } else {
+      forgotten.unregister(held);
+      release(held);
+    }
+    const waiting = [...this.#senders, ...this.#receivers];
+    this.#senders = [];
+    this.#receivers = [];
+    for (const { pending } of waiting) pending.reject(misuse('handle is closed', 'EBADF'));
+  }
+
+  /** Completes the first message; the descriptor is the background's from here on. */
+  #closeLater(first: Sender): void {
+    const held: Held = { ...this.#held };
+    this.#held.transport = null;
+    this.#held.watch = undefined;
+    forgotten.unregister(this.#held);
+    this.#senders.shift();
+    const { transport, watch = newWatch() } = held;
+    watch.disarm();
+    const go = (): void => {
+      try {
+        if (!transport!.send(first.message, 0)) {
+          watch.add(transport!.fd, false, true);
+          watch.arm(go);
+          return;
+        }
+        first.pending.resolve();
+      } catch (error) {
+        first.pending.reject(error);
+      }
+      release({ transport, watch });
+    };
+    go();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  // ---- What travels -----------------------------------------------------------------------------
+
+  #encode(value: unknown): Outgoing {
+    return { parts: [dumps(value)], fds: [], sent: 0 };
+  }
+
+  #decode(bytes: Uint8Array, _fds: number[]): unknown {
+    // What is decoded may lie in these bytes: not in the scratch memory, which the next message takes.
+    return loads(kept(bytes));
+  }
+
+  // ---- Blocking -----------------------------------------------------------------------------------
+
+  /**
+   * Sends a value. Blocks while the other end does not read and the system's buffer is full.
+   *
+   * @throws PicklingError the value cannot travel; nothing was sent then.
+   */
+  send(value: unknown): void {
+    const transport = this.#sending();
+    const message = this.#encode(value);
+    this.#flush();
+    const [part] = message.parts;
+    if (message.parts.length === 1 && message.fds.length === 0) {
+      transport.sendBytes(part!, 0, part!.byteLength);
+    } else {
+      transport.send(message, -1);
+    }
+  }
+
+  /**
+   * Sends bytes as one message.
+   *
+   * @param offset where they begin in `buf`, in bytes. @param size how many; by default the rest.
+   * @throws ValueError they are not inside of `buf`.
+   */
+  sendBytes(buf: BytesLike, offset?: number, size?: number | null): void {
+    const transport = this.#sending();
+    const bytes = bytesOf(buf);
+    const [from, count] = extent(bytes, offset, size);
+    this.#flush();
+    transport.sendBytes(bytes, from, count);
+  }
+
+  /** Receives a value that `send` has sent. Blocks until there is one. */
+  recv(): unknown {
+    this.#receiving();
+    const fds: number[] = [];
+    return this.#decode(this.#receive(Infinity, fds), fds);
+  }
+
+  /**
+   * Receives a message as bytes. Blocks until there is one.
+   *
+   * @param maxlength in bytes. A longer message is an Error EMSGSIZE, after which the Connection is not readable any
+   *   more, or closed if it only was readable.
+   */
+  recvBytes(maxlength?: number | null): Buffer {
+    this.#receiving();
+    return kept(this.#receive(limitOf(maxlength)));
+  }
+
+  /**
+   * Receives a message into `buf`, from byte `offset` on, and answers its length.
+   *
+   * @throws BufferTooShort it does not fit; the error's `data` is the whole message. ValueError no such offset.
+   */
+  recvBytesInto(buf: BytesLike, offset?: number): number {
+    this.#receiving();
+    const into = destination(buf, offset);
+    return placed(this.#receive(Infinity, undefined, into), into);
+  }
+
+  /**
+   * Whether a message, or the end, is there, or comes within `timeout` seconds: 0 by default, null waits for ever.
+   */
+  poll(timeout: number | null = 0): boolean {
+    const { fd } = this.#receiving();
+    return pollSlots(Int32Array.of(fd, POLLIN, 0), timeoutMs(timeout));
+  }
+
+  #receive(limit: number, fds?: number[], into?: Uint8Array): Uint8Array {
+    if (this.#receivers.length > 0) {
+      this.#serveReceivers(-1);
+      this.#arm();
+    }
+    const received = this.#receiving().receive(limit, -1, fds, into);
+    return received === BAD_LENGTH ? this.#badLength() : received!;
+  }
+
+  /** As in Python: what could still be sent can be, and nothing more is received. */
+  #badLength(): never {
+    if (this.#writable) this.#readable = false;
+    else this.close();
+    throw misuse('bad message length', 'EMSGSIZE');
+  }
+
+  /** Sends what `sendAsync` has queued before. */
+  #flush(): void {
+    if (this.#senders.length === 0) return;
+    this.#serveSenders(-1);
+    this.#arm();
+  }
+
+  // ---- On the event loop --------------------------------------------------------------------------
+
+  /**
+   * As `send`, without blocking the event loop. Resolves when all of it has been handed to the system. An abort
+   * takes it back if nothing has left; else the promise is rejected and the message is sent all the same.
+   */
+  async sendAsync(value: unknown, { signal }: AsyncOptions = {}): Promise<void> {
+    this.#sending();
+    checkAbortSignal(signal)?.throwIfAborted();
+    await this.#enqueue(this.#encode(value), signal);
+  }
+
+  /** As `sendBytes`, without blocking. The bytes must stay what they are until the promise is settled. */
+  async sendBytesAsync(
+    buf: BytesLike,
+    offset?: number,
+    size?: number | null,
+    { signal }: AsyncOptions = {},
+  ): Promise<void> {
+    this.#sending();
+    const bytes = bytesOf(buf);
+    const [from, count] = extent(bytes, offset, size);
+    checkAbortSignal(signal)?.throwIfAborted();
+    const parts = [bytes.subarray(from, from + count)];
+    await this.#enqueue({ parts, fds: [], sent: 0 }, signal);
+  }
+
+  /** As `recv`, without blocking. Several wait in line. */
+  recvAsync({ signal }: AsyncOptions = {}): Promise<unknown> {
+    return this.#await(Infinity, true, (bytes, fds) => this.#decode(bytes, fds), signal);
+  }
+
+  /** As `recvBytes`, without blocking. */
+  async recvBytesAsync(maxlength?: number | null, { signal }: AsyncOptions = {}): Promise<Buffer> {
+    return this.#await(limitOf(maxlength), false, kept, signal);
+  }
+
+  /** As `recvBytesInto`, without blocking. Nothing is written before the whole message is there. */
+  async recvBytesIntoAsync(
+    buf: BytesLike,
+    offset?: number,
+    { signal }: AsyncOptions = {},
+  ): Promise<number> {
+    const into = destination(buf, offset);
+    return this.#await(Infinity, false, (bytes) => placed(bytes, into), signal);
+  }
+
+  /** As `poll`, without blocking the event loop. */
+  async pollAsync(timeout: number | null = 0, { signal }: AsyncOptions = {}): Promise<boolean> {
+    this.#receiving();
+    return (await waitAsync([this], timeout, { signal })).length > 0;
+  }
+
+  async #enqueue(message: Outgoing, signal: AbortSignal | null | undefined): Promise<void> {
+    const transport = this.#sending();
+    if (this.#senders.length === 0 && transport.send(message, 0)) return;
+    const sender: Sender = {
+      message,
+      pending: new Pending<void>(signal ?? undefined, () => {
+        // The bytes are the caller's again.
+        if (message.sent > 0) message.parts = message.parts.map((part) => Buffer.from(part));
+        else this.#senders = this.#senders.filter((other) => other !== sender);
+        this.#arm();
+      }),
+    };
+    this.#senders.push(sender);
+    this.#armOr(sender.pending, () => {
+      this.#senders = this.#senders.filter((other) => other !== sender);
+    });
+    await sender.pending.promise;
+  }
+
+  async #await<Value>(
+    limit: number,
+    wantsFds: boolean,
+    convert: (bytes: Uint8Array, fds: number[]) => Value,
+    given: AbortSignal | null | undefined,
+  ): Promise<Value> {
+    const transport = this.#receiving();
+    const signal = checkAbortSignal(given);
+    signal?.throwIfAborted();
+    if (this.#receivers.length === 0) {
+      const fds: number[] | undefined = wantsFds ? [] : undefined;
+      const received = transport.receive(limit, 0, fds);
+      if (received === BAD_LENGTH) this.#badLength();
+      if (received !== undefined) return convert(received, fds ?? []);
+    }
+    const pending = new Pending<Value>(signal, () => {
+      this.#receivers = this.#receivers.filter((other) => other !== receiver);
+      this.#arm();
+    });
+    const receiver: Receiver = {
+      limit,
+      wantsFds,
+      take: (bytes, fds) => pending.resolve(convert(bytes, fds)),
+      pending,
+    };
+    this.#receivers.push(receiver);
+    this.#armOr(pending, () => {
+      this.#receivers = this.#receivers.filter((other) => other !== receiver);
+    });
+    return pending.promise;
+  }
+
+  #serveSenders(milliseconds: number): void {
+    for (let first; (first = this.#senders[0]) !== undefined;) {
+      try {
+        if (!this.#open().send(first.message, milliseconds)) return;
+      } catch (error) {
+        this.#senders.shift();
+        first.pending.reject(error);
+        continue;
+      }
+      this.#senders.shift();
+      first.pending.resolve();
+    }
+  }
+
+  #serveReceivers(milliseconds: number): void {
+    for (let first; (first = this.#receivers[0]) !== undefined;) {
+      try {
+        const fds: number[] | undefined = first.wantsFds ? [] : undefined;
+        const received = this.#receiving().receive(first.limit, milliseconds, fds);
+        if (received === undefined) return;
+        this.#receivers.shift();
+        if (received === BAD_LENGTH) this.#badLength();
+        first.take(received, fds ?? []);
+      } catch (error) {
+        if (this.#receivers[0] === first) this.#receivers.shift();
+        first.pending.reject(error);
+      }
+    }
+  }
+
+  /** Watches the descriptor for what is waited for, or for nothing. */
+  #arm(): void {
+    const held = this.#held;
+    if (held.transport === null) return;
+    const { fd } = held.transport;
+    const reads = this.#receivers.length > 0;
+    const writes = this.#senders.length > 0;
+    if (!reads && !writes) {
+      held.watch?.disarm();
+      held.watch?.remove(fd);
+      return;
+    }
+    held.watch ??= newWatch();
+    held.watch.add(fd, reads, writes);
+    held.watch.arm(() => this.#ready());
+  }
+
+  #armOr(pending: { reject(error: unknown): void }, takeBack: () => void): void {
+    try {
+      this.#arm();
+    } catch (error) {
+      takeBack();
+      pending.reject(error);
+    }
+  }
+
+  #ready(): void {
+    this.#serveSenders(0);
+    this.#serveReceivers(0);
+    try {
+      this.#arm();
+    } catch (error) {
+      const waiting = [...this.#senders, ...this.#receivers];
+      this.#senders = [];
+      this.#receivers = [];
+      for (const { pending } of waiting) pending.reject(error);
+    }
+  }
+
+  // ---- State --------------------------------------------------------------------------------------
+
+  #open(): Transport {
+    const { transport } = this.#held;
+    if (transport === null) throw misuse('handle is closed', 'EBADF');
+    if (this.#generation !== currentGeneration()) this.#renew();
+    return transport;
+  }
+
+  #sending(): Transport {
+    const transport = this.#open();
+    if (!this.#writable) throw misuse('connection is read-only', 'EBADF');
+    return transport;
+  }
+
+  #receiving(): Transport {
+    const transport = this.#open();
+    if (!this.#readable) throw misuse('connection is write-only', 'EBADF');
+    return transport;
+  }
+
+  /** In the child of a fork: who waited waits in the parent, which also completes what it began to send. */
+  #renew(): void {
+    if (this.#generation === currentGeneration()) return;
+    this.#generation = currentGeneration();
+    this.#senders = [];
+    this.#receivers = [];
+    this.#held.watch = undefined;
+  }
+
+  /**
+   * Whether it is between two messages: nothing received in part, nothing queued. Only then can it travel.
+   *
+   * @internal
+   */
+  get _atRest(): boolean {
+    const transport = this.#open();
+    return !transport.amidst && this.#senders.length === 0 && this.#receivers.length === 0;
+  }
+
+  toString(): string {
+    const { transport } = this.#held;
+    if (transport === null) return `<${this.constructor.name} closed>`;
+    const direction = this.#readable ? (this.#writable ? '' : ' read-only') : ' write-only';
+    return `<${this.constructor.name} fd=${transport.fd}${direction}>`;
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+}
+
+/** Puts a message where it was wanted. */
+function placed(message: Uint8Array, into: Uint8Array): number {
+  const size = message.byteLength;
+  if (message.buffer === into.buffer && message.byteOffset === into.byteOffset && size > 0) {
+    return size; // It was received there.
+  }
+  if (size > into.byteLength) {
+    throw new BufferTooShort(undefined, isScratch(message) ? Buffer.from(message) : message);
+  }
+  into.set(message);
+  return size;
+}
+
+/**
+ * Two connected ends: what is sent into one is received from the other. Mirrors `multiprocessing.Pipe`.
+ *
+ * @param duplex false: the first end can only receive, the second only send.
+ * @throws Error EMFILE, ENFILE: no descriptor left.
+ */
+export function Pipe(duplex: boolean = true): [Connection, Connection] {
+  const { SOCK_STREAM } = native.posixConstants;
+  // Also for one direction: a pipe would be faster, and could not carry descriptors.
+  const [first, second] = native.socketpair(SOCK_STREAM ?? 0, true);
+  return duplex
+    ? [new Connection(first), new Connection(second)]
+    : [new Connection(first, true, false), new Connection(second, false, true)];
+}
+
+// -------------------------------------------------------------------------------------------------
+// wait
+
+/**
+ * How an object that is no descriptor takes part in `wait`: its method of this name answers a Waitable.
+ * `Symbol.for`, so that two copies of the package understand each other.
+ */
+export const waitable: unique symbol = Symbol.for('node-multiprocessing.waitable');
+
+/**
+ * An object's side of one `wait`, which asks `ready()` first, and, when nothing is ready, calls `arm()`, asks
+ * again, and sleeps until `fd` is readable; after each wake-up it does the same, and at the end, `disarm()`.
+ */
+export interface Waitable {
+  /** Whether the object is ready at this moment. */
+  ready(): boolean;
+  /** Readable when, since the last `arm()`, the object may have become ready. */
+  readonly fd: number;
+  /** Has `fd` tell of what happens from now on, and of nothing that happened before. */
+  arm(): void;
+  disarm(): void;
+}
+
+/** What `wait` takes: connections, sentinels and other descriptors, sockets, and objects with `waitable`. */
+export type WaitObject =
+  number | { fileno(): number } | { [waitable](): Waitable } | Socket | Server | UdpSocket;
+
+const POLLIN = 1;
+
+function pollSlots(slots: Int32Array, milliseconds: number): boolean {
+  return waitInSlices(milliseconds, (slice) => native.poll(slots, slice) > 0);
+}
+
+interface Entry {
+  object: WaitObject;
+  fd: number;
+  waitable: Waitable | undefined;
+  /** Data that node has read already. */
+  buffered: () => boolean;
+}
+
+function never(): boolean {
+  return false;
+}
+
+function entryOf(object: WaitObject): Entry {
+  const fail = (): never => {
+    throw new ValueError(`Invalid file object: ${inspect(object, { depth: 0 })}`);
+  };
+  if (typeof object === 'number') {
+    const fd = checkInt(object, 'an object');
+    if (fd < 0) throw new ValueError(`Invalid file descriptor: ${fd}`);
+    return { object, fd, waitable: undefined, buffered: never };
+  }
+  if (typeof object !== 'object' || object === null) return fail();
+  if (waitable in object) {
+    const side = object[waitable]();
+    return { object, fd: side.fd, waitable: side, buffered: never };
+  }
+  let fd: unknown;
+  let buffered = never;
+  if ('fileno' in object && typeof object.fileno === 'function') {
+    fd = object.fileno();
+  } else if ('_handle' in object) {
+    const socket = object as unknown as {
+      _handle?: { fd?: number } | null;
+      readableLength?: number;
+    };
+    fd = socket._handle?.fd;
+    buffered = () => (socket.readableLength ?? 0) > 0;
+  }
+  if (typeof fd !== 'number' || !Number.isInteger(fd)) return fail();
+  if (fd < 0) throw new ValueError(`Invalid file descriptor: ${fd}`);
+  return { object, fd, waitable: undefined, buffered };
+}
+
+/** The objects of one call of `wait`. */
+class Waiting {
+  readonly #entries: Entry[];
+  readonly slots: Int32Array;
+  #armed = false;
+
+  constructor(objects: Iterable<WaitObject>) {
+    if (
+      typeof (objects as Partial<Iterable<WaitObject>> | null)?.[Symbol.iterator] !== 'function'
+    ) {
+      throw wrongType('objects', 'an iterable', objects);
+    }
+    this.#entries = Array.from(objects, entryOf);
+    const seen = new Set<number>();
+    for (const { object, fd } of this.#entries) {
+      if (seen.has(fd)) {
+        throw new ValueError(`${inspect(object, { depth: 0 })} (FD ${fd}) is already registered`);
+      }
+      seen.add(fd);
+    }
+    this.slots = new Int32Array(3 * this.#entries.length);
+    this.#entries.forEach(({ fd }, i) => this.slots.set([fd, POLLIN, 0], 3 * i));
+  }
+
+  get fds(): number[] {
+    return this.#entries.map(({ fd }) => fd);
+  }
+
+  /** Those that are ready now, in their order. Looks at the descriptors, too, unless `polled`. */
+  ready(polled = false): WaitObject[] {
+    if (!polled) native.poll(this.slots, 0);
+    const { slots } = this;
+    return this.#entries
+      .filter(({ waitable: side, buffered }, i) =>
+        side === undefined ? slots[3 * i + 2] !== 0 || buffered() : side.ready(),
+      )
+      .map(({ object }) => object);
+  }
+
+  /** From now on the descriptors tell. What is ready by then. */
+  arm(): WaitObject[] {
+    this.#armed = true;
+    let any = false;
+    for (const { waitable: side } of this.#entries) {
+      side?.arm();
+      any ||= side !== undefined;
+    }
+    return any ? this.ready() : [];
+  }
+
+  disarm(): void {
+    if (!this.#armed) return;
+    for (const { waitable: side } of this.#entries) side?.disarm();
+  }
+}
+
+/**
+ * Waits until one of the objects is ready, and answers all that are, in the order given; none when the time was up.
+ * A Connection is ready when a message or the end is there; a sentinel, when its process has ended; a descriptor or
+ * a socket, when it is readable. Mirrors `multiprocessing.connection.wait`.
+ *
+ * @param timeout seconds; null or undefined waits for ever, 0 or less does not wait.
+ * @throws ValueError something that has no descriptor, or the same descriptor twice. Error EBADF a closed
+ *   Connection.
+ */
+export function wait<T extends WaitObject>(objects: Iterable<T>, timeout?: number | null): T[] {
+  const milliseconds = timeoutMs(timeout);
+  const waiting = new Waiting(objects);
+  const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+  let ready = waiting.ready();
+  try {
+    while (ready.length === 0) {
+      const left = end - performance.now();
+      if (left <= 0) break;
+      ready = waiting.arm();
+      if (ready.length > 0) break;
+      pollSlots(waiting.slots, left === Infinity ? -1 : left);
+      ready = waiting.ready(true);
+    }
+  } finally {
+    waiting.disarm();
+  }
+  return ready as T[];
+}
+
+/** As `wait`, without blocking the event loop. @throws the signal's reason. */
+export async function waitAsync<T extends WaitObject>(
+  objects: Iterable<T>,
+  timeout?: number | null,
+  { signal }: AsyncOptions = {},
+): Promise<T[]> {
+  const milliseconds = timeoutMs(timeout);
+  checkAbortSignal(signal)?.throwIfAborted();
+  const waiting = new Waiting(objects);
+  let ready = waiting.ready();
+  if (ready.length > 0 || milliseconds === 0) return ready as T[];
+  const watch = newWatch();
+  try {
+    await abortable(milliseconds, signal, (done) => {
+      const look = (): void => {
+        ready = waiting.ready();
+        if (ready.length === 0) ready = waiting.arm();
+        if (ready.length > 0) {
+          done();
+          return;
+        }
+        for (const fd of waiting.fds) watch.add(fd, true, false);
+        watch.arm(look);
+      };
+      look();
+      return () => watch.disarm();
+    });
+  } finally {
+    endWatch(watch);
+    waiting.disarm();
+  }
+  return ready as T[];
+}

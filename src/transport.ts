@@ -1,0 +1,251 @@
+/**
+ * What carries the messages of a Connection: frames over a descriptor. Connection has the rules; here are the
+ * bytes. Another transport has to offer what `Transport` says and nothing else changes.
+ *
+ * A message is received into one scratch buffer when it is small, and into a buffer of its own, allocated once, when
+ * it is not. It is sent from where it lies, in as many parts as it has.
+ *
+ * A wait may end in the middle of a message, in either direction. What has been received is kept for the next
+ * call, and what has been sent is noted in the message.
+ *
+ * When the peer dies in the middle of a message, it is never taken for whole: ECONNRESET.
+ *
+ * Only connection.ts and what is built on frames (queues) may import this file.
+ */
+
+import { constants } from 'node:buffer';
+import { constants as system } from 'node:os';
+import { waitInSlices } from './clock.js';
+import { EOFError } from './errors.js';
+import { onNewIdentity } from './fork_child.js';
+import { native } from './native.js';
+import type { Watch } from '#native';
+
+/** FrameOutcome of native/core/frame.h. */
+const NOT_YET = -1;
+const END = -2;
+const TOO_LONG = -3;
+const PARTIAL = -4;
+const MALFORMED = -6;
+// Of FrameState there.
+const STATE_DOUBLES = 8;
+const LENGTH = 0;
+const FILLED = 1;
+const SPIN_SCORE = 5;
+
+/** What is sent, and how far it is. */
+export interface Outgoing {
+  parts: Uint8Array[];
+  /** Descriptors that travel along; the receiver gets copies. */
+  fds: readonly number[];
+  /** Bytes that have left, the header included. */
+  sent: number;
+}
+
+/** A message whose length cannot be, or is more than the receiver wants. */
+export const BAD_LENGTH = Symbol('bad message length');
+
+/** Framed messages in both directions. Timeouts are milliseconds: 0 does not block, negative is for ever. */
+export interface Transport {
+  /** Readable when a message, or a part of one, or the end is there. */
+  readonly fd: number;
+  /** Sends one small or large part at once, blocking. */
+  sendBytes(bytes: Uint8Array, offset: number, size: number): void;
+  /** Goes on sending; whether all of it has left. @throws Error EPIPE nobody reads. */
+  send(message: Outgoing, timeoutMs: number): boolean;
+  /**
+   * The next message, undefined when it has not come in time.
+   *
+   * @param limit BAD_LENGTH for a longer one, whose payload stays where it is.
+   * @param fds takes the descriptors that came with it; without it they are dropped.
+   * @param into where the message goes if it fits and comes at once.
+   * @returns a view of scratch memory, valid until the next call of anybody's (`isScratch`), a part of `into`, or
+   *   a buffer of its own.
+   * @throws EOFError the other end is closed. Error ECONNRESET it was closed in the middle of a message.
+   */
+  receive(
+    limit: number,
+    timeoutMs: number,
+    fds?: number[],
+    into?: Uint8Array,
+  ): Uint8Array | typeof BAD_LENGTH | undefined;
+  /** Whether a message has been received in part. */
+  readonly amidst: boolean;
+  close(): void;
+}
+
+const SCRATCH_BYTES = 65_536;
+let scratch: Buffer | undefined;
+
+/** Whether a received message has to be copied to be kept. */
+export function isScratch(bytes: Uint8Array): boolean {
+  return bytes.buffer === scratch?.buffer;
+}
+
+/** For a message that one Buffer can hold: 4 GiB in Node 20. */
+function room(bytes: number): Buffer | undefined {
+  // Memory that nobody has touched costs nothing: what a peer announces and does not send is not paid for.
+  return bytes > constants.MAX_LENGTH ? undefined : Buffer.allocUnsafeSlow(bytes);
+}
+
+function truncated(): Error {
+  const error = native.makeErrnoError(system.errno.ECONNRESET, 'recv') as NodeJS.ErrnoException;
+  error.message = 'got end of file during message';
+  return error;
+}
+
+/** Frames on a descriptor: a socket, or anything else that can be read and written. */
+export class FrameTransport implements Transport {
+  readonly fd: number;
+  readonly #state = new Float64Array(STATE_DOUBLES);
+  /** The message that is received in part. */
+  #payload: Buffer | undefined;
+  #fds: number[] | undefined;
+
+  constructor(fd: number) {
+    this.fd = fd;
+    this.#state[LENGTH] = -1;
+    this.#state[SPIN_SCORE] = 1;
+  }
+
+  get amidst(): boolean {
+    return this.#state[LENGTH]! >= 0 || this.#state[FILLED + 1]! > 0;
+  }
+
+  sendBytes(bytes: Uint8Array, offset: number, size: number): void {
+    if (MAIN_THREAD) {
+      native.sendFrame(this.fd, bytes, offset, size, -1);
+      return;
+    }
+    this.send({ parts: [bytes.subarray(offset, offset + size)], fds: [], sent: 0 }, -1);
+  }
+
+  send(message: Outgoing, timeoutMs: number): boolean {
+    let total = 0;
+    for (const part of message.parts) total += part.byteLength;
+    total += total > 0x7fff_ffff ? 12 : 4;
+    const { fd } = this;
+    return waitInSlices(timeoutMs, (slice) => {
+      message.sent = native.sendFrameParts(fd, message.parts, message.fds, message.sent, slice);
+      return message.sent === total;
+    });
+  }
+
+  receive(
+    limit: number,
+    timeoutMs: number,
+    fds?: number[],
+    into?: Uint8Array,
+  ): Uint8Array | typeof BAD_LENGTH | undefined {
+    if (MAIN_THREAD || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
+    let received: Uint8Array | typeof BAD_LENGTH | undefined;
+    waitInSlices(timeoutMs, (slice) => {
+      received = this.#receive(limit, slice, fds, into);
+      return received !== undefined;
+    });
+    return received;
+  }
+
+  #receive(
+    limit: number,
+    timeoutMs: number,
+    fds?: number[],
+    into?: Uint8Array,
+  ): Uint8Array | typeof BAD_LENGTH | undefined {
+    if (this.#payload !== undefined) return this.#rest(timeoutMs, fds);
+    const target = into ?? (scratch ??= Buffer.allocUnsafeSlow(SCRATCH_BYTES));
+    const most = Math.min(limit, target.length);
+    const state = this.#state;
+    const outcome =
+      fds === undefined
+        ? native.receiveFrame(this.fd, state, target, most, timeoutMs)
+        : native.receiveFrame(this.fd, state, target, most, timeoutMs, (this.#fds ??= []));
+    if (outcome >= 0) {
+      if (this.#fds !== undefined) this.#handOver(fds);
+      return target.subarray(0, outcome);
+    }
+    if (outcome === NOT_YET) return undefined;
+    if (outcome !== TOO_LONG && outcome !== PARTIAL) return this.#failed(outcome);
+    if (state[LENGTH]! > limit) return BAD_LENGTH;
+    const payload = room(state[LENGTH]!);
+    if (payload === undefined) return BAD_LENGTH;
+    payload.set(target.subarray(0, state[FILLED]!));
+    this.#payload = payload;
+    return this.#rest(timeoutMs, fds);
+  }
+
+  #rest(timeoutMs: number, fds: number[] | undefined): Uint8Array | undefined {
+    const payload = this.#payload!;
+    const outcome = native.continueFrame(this.fd, this.#state, payload, timeoutMs);
+    if (outcome === PARTIAL) return undefined;
+    this.#payload = undefined;
+    if (outcome < 0) return this.#failed(outcome) as never;
+    if (this.#fds !== undefined) this.#handOver(fds);
+    return payload;
+  }
+
+  #failed(outcome: number): typeof BAD_LENGTH {
+    this.#dropFds();
+    if (outcome === MALFORMED) return BAD_LENGTH;
+    this.#state[LENGTH] = -1;
+    this.#state[FILLED] = 0;
+    this.#state[FILLED + 1] = 0;
+    if (outcome === END) throw new EOFError('the other end of the connection is closed');
+    throw truncated();
+  }
+
+  #handOver(fds: number[] | undefined): void {
+    if (fds === undefined) {
+      this.#dropFds();
+    } else {
+      fds.push(...this.#fds!);
+      this.#fds = undefined;
+    }
+  }
+
+  #dropFds(): void {
+    for (const fd of this.#fds ?? []) native.close(fd);
+    this.#fds = undefined;
+  }
+
+  close(): void {
+    this.#dropFds();
+    this.#payload = undefined;
+    native.close(this.fd);
+  }
+}
+
+const MAIN_THREAD = native.isMainThread();
+
+// -------------------------------------------------------------------------------------------------
+// On the event loop
+
+/**
+ * Watches of this process. One that is not armed does not hold its owner. A child inherits the descriptors of its
+ * parent's watches, and lets go of them at once: it waits for nothing that its parent waited for.
+ */
+const watches = new Set<Watch>();
+let generation = 0;
+
+onNewIdentity(() => {
+  generation++;
+  for (const watch of watches) watch.close();
+  watches.clear();
+});
+
+/** Changes with every fork, in the child: what waited before waits in the parent. */
+export function currentGeneration(): number {
+  return generation;
+}
+
+/** @throws Error EMFILE, ENFILE, ENOSPC: no room to watch. */
+export function newWatch(): Watch {
+  const watch = new native.Watch();
+  watches.add(watch);
+  return watch;
+}
+
+export function endWatch(watch: Watch): void {
+  watches.delete(watch);
+  watch.close();
+}
