@@ -27,6 +27,9 @@ const processEntries = existsSync('src/entry')
       .map((file) => `entry/${path.basename(file, '.ts')}`)
   : [];
 
+/** What no entry imports yet, and tests load by path. */
+const internalEntries = ['handles'];
+
 /** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
 function sourceOf(entry: string): string {
   const stem = entry.replace(/(?=[A-Z])/g, '_').toLowerCase();
@@ -62,9 +65,14 @@ function wrapper(entry: string, names: string[]): { code: string; types: string 
   return { code: code.join('\n') + '\n', types: types.join('\n') + '\n' };
 }
 
+const DECLARATION = /\.d\.[cm]?ts$/;
+
 export default defineConfig({
   entry: Object.fromEntries(
-    [...publicEntries, ...processEntries].map((entry) => [entry, sourceOf(entry)]),
+    [...publicEntries, ...processEntries, ...internalEntries].map((entry) => [
+      entry,
+      sourceOf(entry),
+    ]),
   ),
   outDir: 'lib',
   // Emptying lib/ would pull it from under running programs; scripts/build.mjs does so before packing.
@@ -80,7 +88,13 @@ export default defineConfig({
   outputOptions: {
     exports: 'named',
     chunkFileNames: '[name].cjs',
-    codeSplitting: { groups: [{ name: 'shared', minShareCount: 2 }] },
+    // Declarations are modules as well, and belong into a file of their own.
+    codeSplitting: {
+      groups: [
+        { name: 'shared.d', test: DECLARATION, minShareCount: 2, priority: 2 },
+        { name: 'shared', minShareCount: 2, priority: 1 },
+      ],
+    },
   },
   hooks: {
     'build:done': ({ chunks }) => {

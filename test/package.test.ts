@@ -40,7 +40,7 @@ describe('import and require', () => {
     expect(differing).toEqual([]);
   });
 
-  it.each(['posix', 'sharedMemory'])('do so for the sub-path %s', async (subPath) => {
+  it.each(['posix', 'sharedMemory', 'connection'])('do so for the sub-path %s', async (subPath) => {
     const differing = await runJson<string[]>('package/dual.mjs', {
       args: [`node-multiprocessing/${subPath}`],
     });

@@ -1,0 +1,58 @@
+/**
+ * What `Connection`, `Pipe` and `wait` promise, whatever the start method: CPython's `_TestConnection`, `_TestPoll`,
+ * `_TestPicklingConnections` and `TestWait`, and what is beyond Python.
+ */
+
+import { spawnSync } from 'node:child_process';
+import os from 'node:os';
+import { describe, expect, test } from 'vitest';
+import { report, runFixture } from '../support/fixture.js';
+import { runCase, testCases, titlesOf } from './cases.js';
+
+const python = spawnSync('python3', ['--version']).status === 0;
+
+/** Both processes hold such a message, Python twice. */
+const LARGE = 'messages of more than 2 GiB';
+const roomForLarge = os.freemem() > 12 * 2 ** 30 && process.env['MP_TEST_LARGE'] === '1';
+
+export function connectionConformance(method: string): void {
+  describe(`Connection (${method})`, () => {
+    testCases('connection/connection.mjs', { method });
+  });
+
+  describe(`Connection (${method}): poll and wait`, () => {
+    testCases('connection/wait.mjs', { method });
+  });
+
+  describe(`Connection (${method}): handles`, () => {
+    testCases('connection/handles.mjs', { method });
+  });
+
+  describe.runIf(python)(`Connection (${method}): CPython at the other end`, () => {
+    const fixture = 'connection/python.mjs';
+    for (const title of titlesOf(fixture)) {
+      test.skipIf(title === LARGE && !roomForLarge)(title, () =>
+        runCase(fixture, title, { method }),
+      );
+    }
+  });
+
+  describe(`Connection (${method}): Ctrl-C`, () => {
+    const CALLS = ['recv', 'recvBytesInto', 'send', 'poll', 'wait'];
+    test.each(CALLS)('a blocked call dies of it: %s', async (call) => {
+      const result = await runFixture('connection/interrupted.mjs', { args: [call, method] });
+      expect(result.signal, report(result)).toBe('SIGINT');
+      expect(result.stdout, report(result)).toBe('waiting\n');
+    });
+
+    test.each(CALLS)(
+      'with a listener it goes on, and the listener runs after it: %s',
+      async (call) => {
+        const args = [call, method, 'listener'];
+        const result = await runFixture('connection/interrupted.mjs', { args });
+        expect(result.code, report(result)).toBe(0);
+        expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');
+      },
+    );
+  });
+}
