@@ -10,6 +10,7 @@ import { abortable } from './clock.js';
 import { onNewIdentity } from './fork_child.js';
 import type { Place } from './heap.js';
 import { native, type Native } from './native.js';
+import type { Words } from './words.js';
 
 /** A word to wait for. */
 export type Spot = Pick<Place, 'words' | 'index'>;
@@ -28,7 +29,7 @@ class Listener {
   readonly #callbacks = new Map<number, () => void>();
   #lastId = 0;
 
-  constructor(words: Int32Array) {
+  constructor(words: Words) {
     this.#native = new native.SegmentListener(words, this.#onReady);
   }
 
@@ -54,7 +55,7 @@ class Listener {
   }
 }
 
-let listeners = new WeakMap<Int32Array, Listener>();
+let listeners = new WeakMap<Words, Listener>();
 let generation = 0;
 
 onNewIdentity(() => {
@@ -62,7 +63,7 @@ onNewIdentity(() => {
   generation++;
 });
 
-function listenerOf(words: Int32Array): Listener {
+function listenerOf(words: Words): Listener {
   let listener = listeners.get(words);
   if (listener === undefined) listeners.set(words, (listener = new Listener(words)));
   return listener;
