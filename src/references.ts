@@ -18,7 +18,7 @@
  * References are resolved by name, which may load a CommonJS module: as with pickle, bytes from a stranger must
  * not be read.
  *
- * Only codec.ts and reduction.ts may import this file.
+ * Only codec/ and reduction.ts may import this file.
  */
 
 import Module, { createRequire } from 'node:module';
@@ -329,3 +329,10 @@ function declaresPrivate(source: string): boolean {
     source.startsWith('class') && source.includes('#') && PRIVATE.test(source.replace(OPAQUE, "''"))
   );
 }
+
+/** The package's own classes can be found, being exports; their objects are more than their properties. */
+export function isOfLibrary({ where }: Reference): boolean {
+  return where.startsWith(LIBRARY);
+}
+
+const LIBRARY = import.meta.dirname + path.sep;
