@@ -24,6 +24,7 @@ import { inspect } from 'node:util';
 import { checkBoolean, checkText, wrongType } from './arguments.js';
 import { AssertionError, ValueError } from './errors.js';
 import { native } from './native.js';
+import { register as registerReference, registerInternal } from './reduction.js';
 import { register, unregister } from './resource_tracker.js';
 
 // -------------------------------------------------------------------------------------------------
@@ -693,3 +694,16 @@ function areEqual(item: Item, value: unknown): boolean {
   }
   return item === value;
 }
+
+// -------------------------------------------------------------------------------------------------
+// To other processes: by name. On arrival the block is opened, and is the receiver's to close.
+
+registerInternal(SharedMemory, 'SharedMemory', {
+  encode: ({ name }) => name,
+  decode: (name: string) => new SharedMemory({ name }),
+});
+registerInternal(ShareableList, 'ShareableList', {
+  encode: ({ shm }) => shm.name,
+  decode: (name: string) => new ShareableList(null, { name }),
+});
+registerReference('multiprocessing.shared_memory.Float', Float);
