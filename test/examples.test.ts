@@ -113,6 +113,7 @@ const COMPARISONS: Record<string, Comparison> = {
   },
   '21': {},
   '22': { child: /^(child)/ },
+  '25': { replace: [[/^\[42, None, 'hello'\]$/m, "[ 42, null, 'hello' ]"]] },
   '27': {},
   '28': {
     child: /^(子进程id:\d+|我是子进程)/,
@@ -144,6 +145,7 @@ const COMPARISONS: Record<string, Comparison> = {
   '34': {},
   '35': {},
   '36': { child: /^Pid: (\d+)/ },
+  '39': { child: /^(Producer|Consumer)/, before: [[/^(Producer|Consumer)/, /^Ended/]] },
 };
 
 /** Where a number is a pid: after a word that says so, or alone on a line. */
