@@ -115,10 +115,11 @@ const GLOBAL_OBJECTS =
   );
 
 function searchGlobals(value: object, name: string): Reference | undefined {
-  if (name === '' || !isNative(value)) return undefined;
+  if (name === '') return undefined;
   const globals = globalThis as unknown as Exports;
   const answer = (...names: string[]): Reference => ({ kind: GLOBAL, where: '', names });
-  if (dataOf(globals, name) === value) return answer(name);
+  // A function that the program made global itself is not so everywhere.
+  if (dataOf(globals, name) === value && isNative(value)) return answer(name);
   for (const object of GLOBAL_OBJECTS) {
     if (dataOf(globals[object] as object, name) === value) return answer(object, name);
   }
