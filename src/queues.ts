@@ -15,6 +15,7 @@
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { timeoutMs, waitInSlices } from './clock.js';
+import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, PicklingError, ValueError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
 import { native, type Native } from './native.js';
@@ -239,6 +240,19 @@ class Channel<T> {
     return stop;
   }
 
+  // --- for `wait` of connection.ts
+
+  waitable(): Waitable {
+    const channel = this.#native;
+    return {
+      fd: channel.bellFd(),
+      ready: () => channel.size() > 0,
+      // Rings again at once if something has come meanwhile.
+      arm: () => channel.resetBell(),
+      disarm() {},
+    };
+  }
+
   // --- all reported done
 
   async doneAsync(signal: AbortSignal | null | undefined): Promise<void> {
@@ -440,6 +454,12 @@ export class Queue<T = unknown> {
     return iterator;
   }
 
+  /** @internal Ready for `wait` when an item is there, which another process may take first. */
+  [waitable](): Waitable {
+    this.#checkOpen();
+    return this.#channel.waitable();
+  }
+
   toString(): string {
     return `<${this.constructor.name}>`;
   }
@@ -511,6 +531,12 @@ export class SimpleQueue<T = unknown> {
   /** This process is done with it. */
   close(): void {
     this.#closed = true;
+  }
+
+  /** @internal As a Queue's. */
+  [waitable](): Waitable {
+    this.#checkOpen('wait');
+    return this.#channel.waitable();
   }
 
   toString(): string {
