@@ -376,11 +376,7 @@ export class Queue<T = unknown> {
   }
 
   /** As `get`, without blocking the event loop. An abort takes no item. @throws the signal's reason. */
-  async getAsync(
-    block = true,
-    timeout?: number | null,
-    { signal }: AsyncOptions = {},
-  ): Promise<T> {
+  async getAsync(block = true, timeout?: number | null, { signal }: AsyncOptions = {}): Promise<T> {
     this.#checkOpen();
     checkAbortSignal(signal)?.throwIfAborted();
     const got = await this.#channel.getAsync(patience(block, timeout), signal);
