@@ -21,7 +21,7 @@ import { onNewIdentity } from './fork_child.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import { decode, encode, type Message } from './reduction.js';
-import { changed, Line, watch, WatchFor, type Spot } from './waiting.js';
+import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 
 type NativeChannel = InstanceType<Native['Channel']>;
 
@@ -131,7 +131,11 @@ class Channel<T> {
       (wake) => this.#watchRoom(wake),
       (first) => this.#putForTask(first),
     );
-    if (this.#putters.empty && this.#append(message, 0)) return true;
+    if (this.#putters.empty && this.#append(message, 0)) {
+      // It is in the queue: only the answer waits.
+      if (turnIsLong()) await nextTurn();
+      return true;
+    }
     if (milliseconds === 0) return false;
     const outcome = await this.#putters.wait(milliseconds, signal, keep(message));
     if (outcome === undefined) return false;
@@ -203,6 +207,10 @@ class Channel<T> {
       (wake) => this.#watchMessages(wake),
       () => this.#getForTask(),
     );
+    if (turnIsLong()) {
+      await nextTurn();
+      signal?.throwIfAborted();
+    }
     if (this.#getters.empty || milliseconds === 0) {
       const item = this.tryGet();
       if (item !== NOTHING) return { value: item };
