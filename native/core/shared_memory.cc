@@ -50,14 +50,14 @@ bool IsUnsupported(const OsError& error) {
   return error.errnum == EOPNOTSUPP || error.errnum == ENOSYS || error.errnum == EINVAL;
 }
 
-// The size of a new object, and its memory.
+// The size of a new object, and its memory. The size comes first and at once: an allocation goes piece by
+// piece, and who opens the name meanwhile would find a block that is still growing.
 Result<void> Furnish(int fd, uint64_t size) {
-  if (size <= kAllocatedAtOnce) {
-    const auto allocated = Allocate(fd, 0, size);
-    if (allocated.ok() || !IsUnsupported(allocated.error())) return allocated;
-  }
   if (!HasRoom(fd, size)) return OsError{ENOSPC, "ftruncate"};
-  return Truncate(fd, size);
+  const auto sized = Truncate(fd, size);
+  if (!sized.ok() || size > kAllocatedAtOnce) return sized;
+  const auto allocated = Allocate(fd, 0, size);
+  return !allocated.ok() && IsUnsupported(allocated.error()) ? Result<void>() : allocated;
 }
 
 FileIdentity IdentityOf(const struct stat& status) {

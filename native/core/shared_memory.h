@@ -80,7 +80,8 @@ constexpr uint64_t kAllocatedAtOnce = uint64_t{64} << 20;
 
 // A new object of `size` bytes, all zero, mode 0600, mapped to be read and written. Up to
 // kAllocatedAtOnce its memory is allocated; a larger one must have room at this moment. EEXIST:
-// there is one of that name. ENOSPC: no room.
+// there is one of that name. ENOSPC: no room. Who opens the name meanwhile finds an empty object or
+// one of the full size, never a part.
 Result<SharedBlock> CreateBlock(const std::string& name, uint64_t size);
 // An existing one, whole. ENOENT; EINVAL, of mmap: it is empty.
 Result<SharedBlock> AttachBlock(const std::string& name);

@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 
 using namespace mp::core;
 
@@ -57,6 +59,29 @@ TEST_CASE("a block is created once, attached, and unlinked once") {
   CHECK_FALSE(UnlinkBlock(name, made.value().identity).value());
   CHECK(AttachBlock(name).error().errnum == ENOENT);
   CHECK(there[9'999] == 'x');
+}
+
+TEST_CASE("who attaches during a creation finds all of a block or nothing") {
+  const std::string name = Name("growing");
+  constexpr uint64_t kSize = uint64_t{8} << 20;
+  std::atomic<bool> done{false};
+  std::atomic<int> wrong{0};
+  std::thread attacher([&] {
+    while (!done.load()) {
+      const auto block = AttachBlock(name);
+      const bool expected = block.ok() ? block.value().mapping.length() == kSize
+                                       : block.error().errnum == ENOENT || block.error().errnum == EINVAL;
+      if (!expected) wrong.fetch_add(1);
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    const auto made = CreateBlock(name, kSize);
+    CHECK(made.ok());
+    if (made.ok()) CHECK(UnlinkShared(name).ok());
+  }
+  done.store(true);
+  attacher.join();
+  CHECK(wrong.load() == 0);
 }
 
 TEST_CASE("another block of the same name is not unlinked") {
