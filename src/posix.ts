@@ -831,7 +831,7 @@ export class NamedSemaphore {
 
   /** @internal */
   constructor(name: string, handle: SemaphoreHandle) {
-    this.#name = name;
+    this.#name = checkText(name, 'name');
     this.#handle = handle;
   }
 

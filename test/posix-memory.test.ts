@@ -312,6 +312,29 @@ onPosix('named semaphores', () => {
     `);
   });
 
+  it('have a handle that nobody can make', async () => {
+    await check(`
+      import { native } from '../support/native.mjs';
+      assert.throws(() => new posix.NamedSemaphore(7, {}), TypeError);
+      const view = new Int32Array(4);
+      for (const handle of [{}, null, 0, 7n, 'x', Symbol('s'), () => {}, [], view, view.buffer, new Proxy({}, {}), process]) {
+        const fake = new posix.NamedSemaphore(ours('fake'), handle);
+        for (const method of ['wait', 'tryWait', 'post', 'getValue', 'close']) assert.throws(() => new posix.NamedSemaphore(ours('fake'), handle)[method](), TypeError);
+        assert.throws(() => fake.timedWait(1), TypeError);
+      }
+      assert.throws(() => new posix.NamedSemaphore(ours('fake')).post(), { code: 'EBADF' });
+      assert.throws(() => posix.NamedSemaphore.prototype.post.call({}), TypeError);
+      const handle = native.semOpen(ours('h'), O_CREAT | O_EXCL, 0o600, 1);
+      native.semUnlink(ours('h'));
+      assert.throws(() => native.semPost(Object.create(handle)), TypeError);
+      assert.equal(native.semWait(handle, 0), true);
+      native.semClose(handle);
+      for (const use of [() => native.semWait(handle, 0), () => native.semPost(handle), () => native.semGetValue(handle), () => native.semClose(handle)]) {
+        assert.throws(use, { code: 'EBADF' });
+      }
+    `);
+  });
+
   it('are left open by nobody who forgets them', async () => {
     await check(`
       import { setFlagsFromString } from 'node:v8';

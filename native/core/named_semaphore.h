@@ -40,6 +40,8 @@ class NamedSemaphore {
   NamedSemaphore& operator=(const NamedSemaphore&) = delete;
   ~NamedSemaphore() { Close(); }
 
+  bool open() const { return handle_ != nullptr; }
+
   // False: the deadline passed first. A deadline that has passed already takes what there is.
   Result<bool> Wait(const Deadline& deadline);
   // EOVERFLOW: it would exceed SEM_VALUE_MAX.
