@@ -74,6 +74,12 @@ onPosix('shared memory objects', () => {
     await check(`
       assert.throws(() => posix.shmOpen(7), TypeError);
       assert.throws(() => posix.shmOpen('a\\0b'), { name: 'ValueError' });
+      for (const lone of ['/a\\uD800', '/\\uDFFFa']) {
+        assert.throws(() => posix.shmOpen(lone, O_CREAT | O_RDWR), { name: 'ValueError', message: /lone surrogate/ });
+        assert.throws(() => posix.shmUnlink(lone), { name: 'ValueError' });
+        assert.throws(() => posix.semOpen(lone, O_CREAT), { name: 'ValueError' });
+        assert.throws(() => posix.semUnlink(lone), { name: 'ValueError' });
+      }
       assert.throws(() => posix.shmOpen('/a/b', O_CREAT | O_RDWR), { syscall: 'shm_open' });
       assert.throws(() => posix.shmOpen('/', O_CREAT | O_RDWR), { code: 'EINVAL' });
       assert.throws(() => posix.ftruncate(-1, 5), { code: 'EBADF', syscall: 'ftruncate' });
