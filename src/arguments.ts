@@ -90,6 +90,11 @@ const bufferOf = getterOf<ArrayBuffer>(typedArray, 'buffer');
 const byteOffsetOf = getterOf<number>(typedArray, 'byteOffset');
 const byteLengthOf = getterOf<number>(typedArray, 'byteLength');
 
+/** How many bytes there are, whatever `length` says. @throws TypeError it only looks like a Uint8Array. */
+export function lengthOf(bytes: Uint8Array): number {
+  return byteLengthOf.call(bytes);
+}
+
 /**
  * A plain view of the same bytes: an object that looks like a Uint8Array may have a `length` of its own.
  *
@@ -103,7 +108,10 @@ export function plainBytes(bytes: Uint8Array): Uint8Array {
   );
 }
 
-/** The bytes behind a typed array, a DataView or a Buffer, not copied; a string as UTF-8. */
+/**
+ * The bytes behind a typed array, a DataView or a Buffer, not copied; a string as UTF-8. How many there are says
+ * `lengthOf`: what is a Uint8Array already is passed on as it is.
+ */
 export function checkBytes(value: unknown, name: string): Uint8Array {
   if (value instanceof Uint8Array) return value;
   if (typeof value === 'string') return Buffer.from(value);

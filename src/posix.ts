@@ -34,6 +34,7 @@ import {
   checkSize,
   checkText,
   checkView,
+  lengthOf,
   wrongType,
 } from './arguments.js';
 import { timeoutMs, waitInSlices, waitsInSlices } from './clock.js';
@@ -123,8 +124,9 @@ export function read(fd: number, into: number | NodeJS.ArrayBufferView): Buffer 
   checkInt(fd, 'fd');
   if (typeof into !== 'number') {
     const bytes = checkView(into, 'buffer', 'a number of bytes or a Uint8Array');
-    if (bytes.length > 0) awaitReady(fd, false);
-    return native.read(fd, bytes, bytes.length);
+    const length = lengthOf(bytes);
+    if (length > 0) awaitReady(fd, false);
+    return native.read(fd, bytes, length);
   }
   const n = Math.min(checkSize(into, 'n'), MAX_READ);
   if (n > 0) awaitReady(fd, false);
@@ -141,7 +143,7 @@ export function read(fd: number, into: number | NodeJS.ArrayBufferView): Buffer 
 export function write(fd: number, data: string | NodeJS.ArrayBufferView): number {
   checkInt(fd, 'fd');
   const bytes = checkBytes(data, 'data');
-  if (bytes.length > 0) awaitReady(fd, true);
+  if (lengthOf(bytes) > 0) awaitReady(fd, true);
   return native.write(fd, bytes);
 }
 
@@ -275,7 +277,7 @@ export function sendFds(
 ): number {
   checkInt(socket, 'socket');
   const bytes = checkBytes(data, 'data');
-  if (bytes.length === 0) throw new ValueError('data must have at least one byte to carry fds');
+  if (lengthOf(bytes) === 0) throw new ValueError('data must have at least one byte to carry fds');
   const numbers = checkEach(fds, 'fds', checkInt);
   checkInt(flags, 'flags');
   if ((flags & MSG_DONTWAIT) === 0) awaitReady(socket, true);
