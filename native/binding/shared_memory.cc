@@ -19,6 +19,7 @@
 #include "binding/errors.h"
 #include "binding/mapped_buffer.h"
 #include "core/clock.h"
+#include "core/mapping_budget.h"
 #include "core/named_semaphore.h"
 #include "core/shared_memory.h"
 
@@ -52,11 +53,21 @@ std::string Text(const Napi::CallbackInfo& info, size_t index) {
 
 std::string Quoted(const std::string& name) { return "'" + name + "'"; }
 
+// Why there is no memory, where it is for the number of mappings.
+std::string Cause(const core::OsError& error) {
+  if (error.errnum != ENOMEM || core::MayMapMore()) return "";
+  return "(" + std::to_string(core::CountedMappings()) +
+         " mappings are open in this process, of the system's limit of " +
+         std::to_string(core::MappingLimit()) + ", vm.max_map_count)";
+}
+
 Napi::Value Throw(Napi::Env env, const core::OsError& error, const std::string& detail = "") {
   if (error.errnum == ENOSYS) {
     ThrowUnsupported(env, error.syscall);
   } else {
-    ThrowErrno(env, error.errnum, error.syscall, detail);
+    const std::string cause = Cause(error);
+    const char* between = detail.empty() || cause.empty() ? "" : " ";
+    ThrowErrno(env, error.errnum, error.syscall, detail + between + cause);
   }
   return env.Undefined();
 }

@@ -110,6 +110,43 @@ TEST_CASE("a mapping moves, and is removed once") {
   CHECK(assigned.address() == nullptr);
 }
 
+TEST_CASE("mappings are counted") {
+  const size_t before = CountedMappings();
+  {
+    auto map = Map(-1, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+    REQUIRE(map.ok());
+    CHECK(CountedMappings() == before + 1);
+    Mapping moved(std::move(map.value()));
+    Mapping assigned;
+    assigned = std::move(moved);
+    CHECK(CountedMappings() == before + 1);
+    CHECK_FALSE(Map(-1, 0, PROT_READ, MAP_SHARED, 0).ok());
+    CHECK(CountedMappings() == before + 1);
+  }
+  CHECK(CountedMappings() == before);
+}
+
+#if defined(__linux__)
+
+TEST_CASE("when there are as many mappings as may be, nothing is made") {
+  const std::string name = Name("budget");
+  auto there = CreateBlock(name, 1);
+  REQUIRE(there.ok());
+  const int rest = static_cast<int>(MappingLimit());
+  CountMapping(rest);
+  CHECK_FALSE(MayMapMore());
+  const std::string other = Name("budget2");
+  CHECK(CreateBlock(other, 1).error().errnum == ENOMEM);
+  CHECK_FALSE(Exists(other));
+  CHECK(AttachBlock(name).error().errnum == ENOMEM);
+  CHECK(Map(-1, 4096, PROT_READ, MAP_SHARED, 0).error().errnum == ENOMEM);
+  CountMapping(-rest);
+  CHECK(AttachBlock(name).ok());
+  REQUIRE(UnlinkShared(name).ok());
+}
+
+#endif
+
 TEST_CASE("an empty object and an impossible range are refused") {
   const std::string name = Name("empty");
   auto fd = OpenShared(name, O_CREAT | O_EXCL | O_RDWR, 0600);
