@@ -55,7 +55,8 @@ export function checkBoolean(value: unknown, name: string): boolean {
 export function checkText(value: unknown, name: string): string {
   if (typeof value !== 'string') throw wrongType(name, 'a string', value);
   if (value.includes('\0')) throw new ValueError(`${name} has an embedded null byte`);
-  if (!isWellFormed(value)) throw new ValueError(`${name} has a lone surrogate, which has no UTF-8`);
+  if (!isWellFormed(value))
+    throw new ValueError(`${name} has a lone surrogate, which has no UTF-8`);
   return value;
 }
 
@@ -101,11 +102,7 @@ export function lengthOf(bytes: Uint8Array): number {
  * @throws TypeError it only looks like one.
  */
 export function plainBytes(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(
-    bufferOf.call(bytes),
-    byteOffsetOf.call(bytes),
-    byteLengthOf.call(bytes),
-  );
+  return new Uint8Array(bufferOf.call(bytes), byteOffsetOf.call(bytes), byteLengthOf.call(bytes));
 }
 
 /**

@@ -199,8 +199,7 @@ Napi::Value Poll(const Napi::CallbackInfo& info) {
 
 // waitReady(fd, writing, timeoutMs) → false when the time was up
 Napi::Value WaitReady(const Napi::CallbackInfo& info) {
-  return Answer(info.Env(),
-                core::WaitUntilReady(Int(info, 0), Bool(info, 1), DeadlineIn(info, 2)));
+  return Answer(info.Env(), core::WaitUntilReady(Int(info, 0), Bool(info, 1), DeadlineIn(info, 2)));
 }
 
 // sendFds(socket, bytes, fds, flags) → bytes sent

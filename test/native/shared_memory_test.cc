@@ -69,8 +69,9 @@ TEST_CASE("who attaches during a creation finds all of a block or nothing") {
   std::thread attacher([&] {
     while (!done.load()) {
       const auto block = AttachBlock(name);
-      const bool expected = block.ok() ? block.value().mapping.length() == kSize
-                                       : block.error().errnum == ENOENT || block.error().errnum == EINVAL;
+      const bool expected = block.ok()
+                                ? block.value().mapping.length() == kSize
+                                : block.error().errnum == ENOENT || block.error().errnum == EINVAL;
       if (!expected) wrong.fetch_add(1);
     }
   });
