@@ -332,7 +332,6 @@ onPosix('named semaphores', () => {
       assert.throws(() => posix.NamedSemaphore.prototype.post.call({}), TypeError);
       const handle = native.semOpen(ours('h'), O_CREAT | O_EXCL, 0o600, 1);
       native.semUnlink(ours('h'));
-      assert.throws(() => native.semPost(Object.create(handle)), TypeError);
       assert.equal(native.semWait(handle, 0), true);
       native.semClose(handle);
       for (const use of [() => native.semWait(handle, 0), () => native.semPost(handle), () => native.semGetValue(handle), () => native.semClose(handle)]) {
