@@ -137,7 +137,7 @@ export function dumps(value: unknown): Buffer {
       `cannot pickle value: it takes ${total} bytes, and a Buffer has at most ${constants.MAX_LENGTH}`,
     );
   }
-  const flat = Buffer.allocUnsafeSlow(total);
+  const flat = Buffer.allocUnsafe(total);
   flat[0] = FLAT_VERSION;
   flat.writeUInt32LE(headLength, 1);
   flat.writeUInt32LE(bulk.length, 5);
@@ -185,8 +185,7 @@ export function loads(bytes: Uint8Array): unknown {
   }
   let at = start + headLength;
   const bulk = lengths.map((length) => {
-    const buffer = new ArrayBuffer(length);
-    new Uint8Array(buffer).set(flat.subarray(at, at + length));
+    const buffer = flat.buffer.slice(flat.byteOffset + at, flat.byteOffset + at + length);
     at += length;
     return buffer;
   });
