@@ -27,6 +27,9 @@ const processEntries = existsSync('src/entry')
       .map((file) => `entry/${path.basename(file, '.ts')}`)
   : [];
 
+/** What src/lazy_builtin.ts loads late: parts that would double the time of an import. */
+const lateEntries = ['codec'];
+
 /** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
 function sourceOf(entry: string): string {
   const stem = entry.replace(/(?=[A-Z])/g, '_').toLowerCase();
@@ -64,7 +67,7 @@ function wrapper(entry: string, names: string[]): { code: string; types: string 
 
 export default defineConfig({
   entry: Object.fromEntries(
-    [...publicEntries, ...processEntries].map((entry) => [entry, sourceOf(entry)]),
+    [...publicEntries, ...lateEntries, ...processEntries].map((entry) => [entry, sourceOf(entry)]),
   ),
   outDir: 'lib',
   // Emptying lib/ would pull it from under running programs; scripts/build.mjs does so before packing.

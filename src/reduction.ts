@@ -14,8 +14,7 @@
 
 import { constants } from 'node:buffer';
 import { wrongType } from './arguments.js';
-import { decode } from './codec/decoder.js';
-import { encode } from './codec/encoder.js';
+import type * as Codec from './codec.js';
 import {
   reduce,
   setState,
@@ -29,9 +28,10 @@ import {
 import { registerInternal, registerReducer } from './codec/hooks.js';
 import * as errors from './errors.js';
 import { PicklingError, UnpicklingError } from './errors.js';
+import { lazyPart } from './lazy_builtin.js';
 import { registerName, registerNamespace } from './references.js';
 
-export { decode, encode, registerInternal };
+export { registerInternal };
 export { BULK_MIN } from './codec/format.js';
 export type {
   EncodeContext,
@@ -41,6 +41,27 @@ export type {
   Message,
   Reduced,
 };
+
+// -------------------------------------------------------------------------------------------------
+// For channels
+
+let codec: typeof Codec | undefined;
+
+/**
+ * Loads the codec, which otherwise happens with the first value. Whoever makes a channel calls it: what is loaded
+ * before a fork need not be loaded by each child.
+ */
+export function prepareCodec(): typeof Codec {
+  return (codec ??= lazyPart<typeof Codec>('codec'));
+}
+
+/** See codec/encoder.ts. */
+export const encode: typeof Codec.encode = (value, options) =>
+  (codec ?? prepareCodec()).encode(value, options);
+
+/** See codec/decoder.ts. */
+export const decode: typeof Codec.decode = (head, start, end, bulk, fds) =>
+  (codec ?? prepareCodec()).decode(head, start, end, bulk, fds);
 
 // -------------------------------------------------------------------------------------------------
 // Registration

@@ -12,6 +12,7 @@
  */
 
 import { UnpicklingError } from '../errors.js';
+import { lazyPart } from '../lazy_builtin.js';
 import { resolve } from '../references.js';
 import {
   setState,
@@ -815,8 +816,12 @@ function applyState(object: unknown, state: unknown): void {
   for (const [key, value] of Object.entries(state)) define(object, key, value);
 }
 
+const OF_SHARED_MEMORY: readonly string[] = ['SharedMemory', 'ShareableList'];
+
 function readInternal(): unknown {
   const tag = readText();
+  // The program may never have named the sub-path.
+  if (OF_SHARED_MEMORY.includes(tag)) lazyPart('sharedMemory');
   const internal = internals.get(tag);
   if (internal === undefined) throw new UnpicklingError(`this version knows no '${tag}'`);
   const number = reserve();
