@@ -141,6 +141,7 @@ export function registerModule(url: string, namespace: object): void {
 
 const FLAT_VERSION = 1;
 const FLAT_HEAD = 9;
+const FLAT: EncodeContext = { fds: false };
 
 /**
  * The value as bytes, for `loads` in any process of the same version of this package. Mirrors
@@ -150,7 +151,7 @@ const FLAT_HEAD = 9;
  *   takes more bytes than a Buffer has in this version of Node (4 GiB in Node 20).
  */
 export function dumps(value: unknown): Buffer {
-  const { head, headLength, bulk } = encode(value, { fds: false });
+  const { head, headLength, bulk } = encode(value, FLAT);
   const start = FLAT_HEAD + 8 * bulk.length;
   const total = bulk.reduce((sum, { byteLength }) => sum + byteLength, start + headLength);
   if (total > constants.MAX_LENGTH) {
