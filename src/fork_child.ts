@@ -11,8 +11,8 @@
  * - `planFork`, before each fork, finds out which steps the child needs at all;
  * - `compiledBeforeFork` has functions compiled that only a child runs.
  *
- * Only fork.ts, heap.ts for who this process is, and process.ts and util.ts for the child's end, may import this
- * file.
+ * Only fork.ts, process.ts and util.ts for the child's end, and those that keep something which a child must forget,
+ * may import this file.
  */
 
 import type Crypto from 'node:crypto';

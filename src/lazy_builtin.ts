@@ -1,6 +1,6 @@
 /**
- * node's modules that cost a millisecond or more to load and that most programs never need from us: loaded
- * at first use, so that importing the package stays cheap.
+ * What costs a millisecond or more to load and what many programs never need: modules of node, and parts of this
+ * package. Loaded at first use, so that importing the package stays cheap.
  */
 
 import type * as Dgram from 'node:dgram';
@@ -28,4 +28,13 @@ let load: NodeJS.Require | undefined;
 export function lazyBuiltin<Id extends keyof Builtins>(id: Id): Builtins[Id] {
   load ??= createRequire(import.meta.url);
   return load(id) as Builtins[Id];
+}
+
+/** Entries of lib/ beside the one that is being imported. */
+type Part = 'codec' | 'sharedMemory';
+
+/** A part of the package. As of node's modules: who needs it in children loads it before the fork. */
+export function lazyPart<T>(name: Part): T {
+  load ??= createRequire(import.meta.url);
+  return load(`./${name}.cjs`) as T;
 }

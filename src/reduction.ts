@@ -14,8 +14,7 @@
 
 import { constants } from 'node:buffer';
 import { wrongType } from './arguments.js';
-import { decode } from './codec/decoder.js';
-import { encode } from './codec/encoder.js';
+import type * as Codec from './codec.js';
 import {
   reduce,
   setState,
@@ -29,9 +28,10 @@ import {
 import { registerInternal, registerReducer } from './codec/hooks.js';
 import * as errors from './errors.js';
 import { PicklingError, UnpicklingError } from './errors.js';
+import { lazyPart } from './lazy_builtin.js';
 import { registerName, registerNamespace } from './references.js';
 
-export { decode, encode, registerInternal };
+export { registerInternal };
 export { BULK_MIN } from './codec/format.js';
 export type {
   EncodeContext,
@@ -41,6 +41,27 @@ export type {
   Message,
   Reduced,
 };
+
+// -------------------------------------------------------------------------------------------------
+// For channels
+
+let codec: typeof Codec | undefined;
+
+/**
+ * Loads the codec, which otherwise happens with the first value. Whoever makes a channel calls it: what is loaded
+ * before a fork need not be loaded by each child.
+ */
+export function prepareCodec(): typeof Codec {
+  return (codec ??= lazyPart<typeof Codec>('codec'));
+}
+
+/** See codec/encoder.ts. */
+export const encode: typeof Codec.encode = (value, options) =>
+  (codec ?? prepareCodec()).encode(value, options);
+
+/** See codec/decoder.ts. */
+export const decode: typeof Codec.decode = (head, start, end, bulk, fds) =>
+  (codec ?? prepareCodec()).decode(head, start, end, bulk, fds);
 
 // -------------------------------------------------------------------------------------------------
 // Registration
@@ -120,6 +141,7 @@ export function registerModule(url: string, namespace: object): void {
 
 const FLAT_VERSION = 1;
 const FLAT_HEAD = 9;
+const FLAT: EncodeContext = { fds: false };
 
 /**
  * The value as bytes, for `loads` in any process of the same version of this package. Mirrors
@@ -129,7 +151,7 @@ const FLAT_HEAD = 9;
  *   takes more bytes than a Buffer has in this version of Node (4 GiB in Node 20).
  */
 export function dumps(value: unknown): Buffer {
-  const { head, headLength, bulk } = encode(value, { fds: false });
+  const { head, headLength, bulk } = encode(value, FLAT);
   const start = FLAT_HEAD + 8 * bulk.length;
   const total = bulk.reduce((sum, { byteLength }) => sum + byteLength, start + headLength);
   if (total > constants.MAX_LENGTH) {
@@ -137,7 +159,7 @@ export function dumps(value: unknown): Buffer {
       `cannot pickle value: it takes ${total} bytes, and a Buffer has at most ${constants.MAX_LENGTH}`,
     );
   }
-  const flat = Buffer.allocUnsafeSlow(total);
+  const flat = Buffer.allocUnsafe(total);
   flat[0] = FLAT_VERSION;
   flat.writeUInt32LE(headLength, 1);
   flat.writeUInt32LE(bulk.length, 5);
@@ -185,8 +207,7 @@ export function loads(bytes: Uint8Array): unknown {
   }
   let at = start + headLength;
   const bulk = lengths.map((length) => {
-    const buffer = new ArrayBuffer(length);
-    new Uint8Array(buffer).set(flat.subarray(at, at + length));
+    const buffer = flat.buffer.slice(flat.byteOffset + at, flat.byteOffset + at + length);
     at += length;
     return buffer;
   });

@@ -6,17 +6,18 @@ import { runInNewContext } from 'node:vm';
 import { isDeepStrictEqual } from 'node:util';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { PicklingError, TimeoutError, UnpicklingError } from '../src/errors.js';
+import { BULK_MIN, type Message } from '../src/codec/format.js';
 import {
-  BULK_MIN,
   decode,
   dumps,
   encode,
   loads,
+  PicklingError,
   reduction,
   registerInternal,
-  type Message,
-} from '../src/reduction.js';
+  TimeoutError,
+  UnpicklingError,
+} from './support/reduction.js';
 
 const trip = <T>(value: T): T => loads(dumps(value)) as T;
 

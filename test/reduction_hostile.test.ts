@@ -5,8 +5,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { UnpicklingError } from '../src/errors.js';
-import { dumps, loads, reduction } from '../src/reduction.js';
+import { dumps, loads, reduction, UnpicklingError } from './support/reduction.js';
 
 class Point {
   x = 1;

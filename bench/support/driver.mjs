@@ -32,8 +32,8 @@ export class Driver {
     });
   }
 
-  static node(name, file, execArgv = []) {
-    return new Driver(name, process.execPath, [...execArgv, file]);
+  static node(name, file, execArgv = [], args = []) {
+    return new Driver(name, process.execPath, [...execArgv, file, ...args]);
   }
 
   static python(name, file) {

@@ -12,6 +12,8 @@
  */
 
 import { UnpicklingError } from '../errors.js';
+import { onContinue, onNewIdentity } from '../fork_child.js';
+import { lazyPart } from '../lazy_builtin.js';
 import { resolve } from '../references.js';
 import {
   setState,
@@ -82,6 +84,15 @@ let derived: { prototype: object; number: number } | undefined;
 let decoding = false;
 
 const NO_BUFFERS: readonly ArrayBuffer[] = Object.freeze([]);
+/** See encoder.ts. */
+let left = false;
+onNewIdentity(() => {
+  left = decoding;
+});
+onContinue(() => {
+  left = false;
+});
+
 /** Stands for an object whose arguments are being read. */
 const PENDING = Symbol('pending');
 
@@ -105,6 +116,10 @@ export function decode(
 ): unknown {
   if (!(start >= 0 && end_ - start >= 3 && end_ <= head.length)) throw malformed('is too short');
   if (head[start] !== VERSION) throw malformed('is of another version, or not from this package');
+  if (left) {
+    left = false;
+    decoding = false;
+  }
   const outer = decoding
     ? { from, at, end, objects, tables, bulks, descriptors, derived, doubles }
     : undefined;
@@ -815,8 +830,12 @@ function applyState(object: unknown, state: unknown): void {
   for (const [key, value] of Object.entries(state)) define(object, key, value);
 }
 
+const OF_SHARED_MEMORY: readonly string[] = ['SharedMemory', 'ShareableList'];
+
 function readInternal(): unknown {
   const tag = readText();
+  // The program may never have named the sub-path.
+  if (OF_SHARED_MEMORY.includes(tag)) lazyPart('sharedMemory');
   const internal = internals.get(tag);
   if (internal === undefined) throw new UnpicklingError(`this version knows no '${tag}'`);
   const number = reserve();

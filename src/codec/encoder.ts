@@ -16,6 +16,7 @@
 
 import { inspect, types } from 'node:util';
 import { PicklingError } from '../errors.js';
+import { onContinue, onNewIdentity } from '../fork_child.js';
 import {
   BUILTIN,
   GLOBAL,
@@ -141,6 +142,9 @@ const NO_BULK: readonly Uint8Array[] = Object.freeze([]);
 const message: Message = { head: out, headLength: 0, bulk: NO_BULK, fds: NO_FDS };
 const DEFAULT_CONTEXT = contextOf({});
 
+let latestOptions: EncodeContext | undefined;
+let latestContext = DEFAULT_CONTEXT;
+
 function contextOf(options: EncodeContext): InternalEncodeContext {
   return {
     ...options,
@@ -192,8 +196,27 @@ export function encode(value: unknown, options?: EncodeContext): Message {
   }
 }
 
+/** A Process's child leaves the encode() that its parent was in the middle of: it will never be finished there. */
+let left = false;
+onNewIdentity(() => {
+  left = busy;
+});
+// The child of fork() goes on with it.
+onContinue(() => {
+  left = false;
+});
+
 /** A hook of the user, called by an encode() that is under way, encodes something itself. */
 function encodeInside(value: unknown, options: EncodeContext | undefined): Message {
+  if (left) {
+    left = false;
+    busy = false;
+    reducing = new Set();
+    room = 0;
+    trailHolds = true;
+    reset();
+    return encode(value, options);
+  }
   const outer = {
     out,
     view,
@@ -230,7 +253,13 @@ function encodeInside(value: unknown, options: EncodeContext | undefined): Messa
 }
 
 function run(value: unknown, options: EncodeContext | undefined): void {
-  context = options === undefined ? DEFAULT_CONTEXT : contextOf(options);
+  if (options === undefined) {
+    context = DEFAULT_CONTEXT;
+  } else {
+    // A channel gives the same one each time.
+    if (options !== latestOptions) [latestOptions, latestContext] = [options, contextOf(options)];
+    context = latestContext;
+  }
   met = 0;
   flags = 0;
   level = 0;
