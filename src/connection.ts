@@ -160,7 +160,13 @@ interface Held {
 }
 
 /** Closes what a program has dropped without closing it, as CPython's `__del__` does. */
-const forgotten = new FinalizationRegistry<Held>(release);
+const forgotten = new FinalizationRegistry<Held>((held) => {
+  try {
+    release(held);
+  } catch {
+    // Somebody has closed the number: there is nothing left to close, and nobody to tell.
+  }
+});
 
 function release(held: Held): void {
   const { transport, watch } = held;
@@ -185,6 +191,8 @@ export class Connection {
   readonly #writable: boolean;
   #senders: Sender[] = [];
   #receivers: Receiver[] = [];
+  /** There is an interest in the descriptor that has not fired. */
+  #armed = false;
   #generation = currentGeneration();
 
   /**
@@ -516,13 +524,17 @@ export class Connection {
     const reads = this.#receivers.length > 0;
     const writes = this.#senders.length > 0;
     if (!reads && !writes) {
-      held.watch?.disarm();
-      held.watch?.remove(fd);
+      if (this.#armed) {
+        held.watch!.disarm();
+        held.watch!.remove(fd);
+        this.#armed = false;
+      }
       return;
     }
     held.watch ??= newWatch();
     held.watch.add(fd, reads, writes);
     held.watch.arm(() => this.#ready());
+    this.#armed = true;
   }
 
   #armOr(pending: { reject(error: unknown): void }, takeBack: () => void): void {
@@ -535,6 +547,7 @@ export class Connection {
   }
 
   #ready(): void {
+    this.#armed = false;
     this.#serveSenders(0);
     this.#serveReceivers(0);
     try {
@@ -574,6 +587,7 @@ export class Connection {
     this.#generation = currentGeneration();
     this.#senders = [];
     this.#receivers = [];
+    this.#armed = false;
     this.#held.watch = undefined;
   }
 
@@ -800,17 +814,23 @@ export async function waitAsync<T extends WaitObject>(
   let ready = waiting.ready();
   if (ready.length > 0 || milliseconds === 0) return ready as T[];
   const watch = newWatch();
+  let failure: unknown;
   try {
     await abortable(milliseconds, signal, (done) => {
       const look = (): void => {
-        ready = waiting.ready();
-        if (ready.length === 0) ready = waiting.arm();
-        if (ready.length > 0) {
+        try {
+          ready = waiting.ready();
+          if (ready.length === 0) ready = waiting.arm();
+          if (ready.length > 0) {
+            done();
+            return;
+          }
+          for (const fd of waiting.fds) watch.add(fd, true, false);
+          watch.arm(look);
+        } catch (error) {
+          failure = error;
           done();
-          return;
         }
-        for (const fd of waiting.fds) watch.add(fd, true, false);
-        watch.arm(look);
       };
       look();
       return () => watch.disarm();
@@ -819,5 +839,6 @@ export async function waitAsync<T extends WaitObject>(
     endWatch(watch);
     waiting.disarm();
   }
+  if (failure !== undefined) throw failure;
   return ready as T[];
 }

@@ -208,7 +208,7 @@ export interface FdWatch {
 
 /**
  * native/binding/connection.cc: framed messages on descriptors, and waiting for descriptors. `state` is a
- * Float64Array of 8, as FrameState of native/core/frame.h has it; its first element begins as -1. Outcomes
+ * Float64Array of 9, as FrameState of native/core/frame.h has it; its first element begins as -1. Outcomes
  * below 0 are FrameOutcome there, FRAME in src/transport.ts. A timeout of 0 does not block, -1 has no limit.
  */
 export interface NativeConnection {

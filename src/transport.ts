@@ -28,7 +28,7 @@ const TOO_LONG = -3;
 const PARTIAL = -4;
 const MALFORMED = -6;
 // Of FrameState there.
-const STATE_DOUBLES = 8;
+const STATE_DOUBLES = 9;
 const LENGTH = 0;
 const FILLED = 1;
 const SPIN_SCORE = 5;
@@ -152,7 +152,9 @@ export class FrameTransport implements Transport {
     fds?: number[],
     into?: Uint8Array,
   ): Uint8Array | typeof BAD_LENGTH | undefined {
-    if (this.#payload !== undefined) return this.#rest(timeoutMs, fds);
+    if (this.#payload !== undefined) {
+      return this.#payload.length > limit ? BAD_LENGTH : this.#rest(timeoutMs, fds);
+    }
     const target = into ?? (scratch ??= Buffer.allocUnsafeSlow(SCRATCH_BYTES));
     const most = Math.min(limit, target.length);
     const state = this.#state;

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -46,18 +45,19 @@ constexpr int kReceiveCloexec = 0;
 
 // --- waiting awake ---------------------------------------------------------------------------------
 //
-// A sleep and the wake-up from it cost 15 to 40 µs, an answer of a busy peer 2. So a receiver first looks again and
-// again, for kSpinNs at most, and only on a connection where that has paid off lately: its score goes up when a
-// frame came while it looked, or so soon after it fell asleep that looking would have done; it goes down when it
-// looked in vain. Where two processes both sleep, each finds the other slow: so one sleep in kProbe is preceded by
-// a look whatever the score. After kPoliteNs it offers the CPU to others between the looks: one of them may be
-// the peer.
+// A sleep and the wake-up from it cost 15 to 50 µs, an answer of a busy peer 2. So a receiver first looks again and
+// again, for kSpinNs at most, but only on a connection where four of five such waits have paid off lately. Where CPUs
+// are scarce they do not: the peer may need the very CPU that looks.
+//
+// Two processes that both sleep find each other slow. So now and then a receiver that has stopped looking tries
+// once more, before one sleep in 16, in 32, … in 1024, for as long as that fails. The other one then finds the first
+// one fast, and when it tries in its turn, stays awake, too.
 
 constexpr int64_t kSpinNs = 50'000;
-constexpr int64_t kPoliteNs = 15'000;
 constexpr double kSpinLimit = 8;
 constexpr double kSpinCost = 4;
-constexpr double kProbe = 16;
+constexpr double kFirstProbe = 16;
+constexpr double kLastProbe = 1024;
 constexpr int kLooksPerClock = 4;
 
 bool SeveralCpus() {
@@ -67,16 +67,18 @@ bool SeveralCpus() {
 
 void SpinPaid(FrameState* state) {
   state->spin_score = std::min(kSpinLimit, state->spin_score + 1);
+  state->probe_after = kFirstProbe;
 }
 
 void SpinFailed(FrameState* state) {
+  if (state->spin_score == 0) state->probe_after = std::min(kLastProbe, 2 * state->probe_after);
   state->spin_score = std::max(0.0, state->spin_score - kSpinCost);
 }
 
 bool MaySpin(FrameState* state) {
   if (state->spin_score > 0) return true;
   state->sleeps += 1;
-  if (state->sleeps < kProbe) return false;
+  if (state->sleeps < std::max(kFirstProbe, state->probe_after)) return false;
   state->sleeps = 0;
   return true;
 }
@@ -175,27 +177,22 @@ struct Reader {
     if (!wait || !SeveralCpus() || state->not_socket != 0) return Read(data, size);
     const ssize_t at_once = Once(data, size, false);
     if (at_once >= 0 || !WouldBlock(errno)) return at_once;
-    const int64_t begin = MonotonicNs();
     if (MaySpin(state)) {
-      const ssize_t got = Spin(data, size, begin);
+      const ssize_t got = Spin(data, size);
       if (got >= 0 || !WouldBlock(errno)) return got;
-      return Read(data, size);
     }
-    const ssize_t got = Read(data, size);
-    if (got > 0 && MonotonicNs() - begin < kSpinNs) SpinPaid(state);
-    return got;
+    return Read(data, size);
   }
 
-  ssize_t Spin(void* data, size_t size, int64_t begin) {
+  ssize_t Spin(void* data, size_t size) {
+    const int64_t begin = MonotonicNs();
     for (;;) {
       for (int look = 0; look < kLooksPerClock; ++look) {
         const ssize_t got = Once(data, size, false);
         if (got >= 0) SpinPaid(state);
         if (got >= 0 || !WouldBlock(errno)) return got;
       }
-      const int64_t spun = MonotonicNs() - begin;
-      if (spun > kSpinNs || deadline.passed()) break;
-      if (spun > kPoliteNs) sched_yield();
+      if (MonotonicNs() - begin > kSpinNs || deadline.passed()) break;
     }
     SpinFailed(state);
     errno = EAGAIN;

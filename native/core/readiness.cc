@@ -15,6 +15,12 @@
 
 namespace mp::core {
 
+namespace {
+
+constexpr int kAtOnce = 16;
+
+}  // namespace
+
 #if defined(__linux__)
 
 Result<Readiness> Readiness::Create() {
@@ -35,9 +41,12 @@ Result<void> Readiness::Add(int fd, bool read, bool write) {
 void Readiness::Remove(int fd) { epoll_ctl(set_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 
 bool Readiness::Drain() {
-  epoll_event events[16];
+  epoll_event events[kAtOnce];
   bool any = false;
-  while (RetryOnSignal([&] { return epoll_wait(set_.get(), events, 16, 0); }) > 0) any = true;
+  for (int count = kAtOnce; count == kAtOnce;) {
+    count = RetryOnSignal([&] { return epoll_wait(set_.get(), events, kAtOnce, 0); });
+    any |= count > 0;
+  }
   return any;
 }
 
@@ -68,11 +77,13 @@ void Readiness::Remove(int fd) {
 }
 
 bool Readiness::Drain() {
-  struct kevent events[16];
+  struct kevent events[kAtOnce];
   const timespec now{0, 0};
   bool any = false;
-  while (RetryOnSignal([&] { return kevent(set_.get(), nullptr, 0, events, 16, &now); }) > 0)
-    any = true;
+  for (int count = kAtOnce; count == kAtOnce;) {
+    count = RetryOnSignal([&] { return kevent(set_.get(), nullptr, 0, events, kAtOnce, &now); });
+    any |= count > 0;
+  }
   return any;
 }
 
