@@ -20,7 +20,7 @@ import { AssertionError, Empty, Full, PicklingError, ValueError } from './errors
 import { onNewIdentity } from './fork_child.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
-import { decode, encode, type Message } from './reduction.js';
+import { decode, encode, prepareCodec, type Message } from './reduction.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 
 type NativeChannel = InstanceType<Native['Channel']>;
@@ -75,6 +75,8 @@ class Channel<T> {
 
   constructor(maxItems: number) {
     this.#native = new native.Channel(maxItems);
+    // Here and not in each child.
+    prepareCodec();
   }
 
   get native(): NativeChannel {
