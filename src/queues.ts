@@ -16,11 +16,11 @@ import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { timeoutMs, waitInSlices } from './clock.js';
 import { waitable, type Waitable } from './connection.js';
-import { AssertionError, Empty, Full, PicklingError, ValueError } from './errors.js';
+import { AssertionError, Empty, Full, ValueError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
-import { decode, encode, prepareCodec, type Message } from './reduction.js';
+import { decode, encode, prepareCodec, type EncodeContext, type Message } from './reduction.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 
 type NativeChannel = InstanceType<Native['Channel']>;
@@ -51,15 +51,8 @@ function keep(message: Message): Message {
   return { ...message, head, bulk: message.bulk.map((bytes) => Uint8Array.from(bytes)) };
 }
 
-function encodeItem(item: unknown): Message {
-  const message = encode(item);
-  if (message.fds.length > 0) {
-    throw new PicklingError(
-      'a descriptor cannot travel through a queue: send it through a Connection (Pipe)',
-    );
-  }
-  return message;
-}
+/** A descriptor would have to be handed over by somebody who runs. */
+const CONTEXT: EncodeContext = { fds: false };
 
 type Outcome<T> = { value: T } | { error: unknown };
 const DONE = { value: true } as const;
@@ -105,7 +98,7 @@ class Channel<T> {
 
   /** False: no room in time. */
   put(item: T, milliseconds: number): boolean {
-    const message = encodeItem(item);
+    const message = encode(item, CONTEXT);
     const tasksFirst = this.#putters !== undefined && !this.#putters.empty;
     if (!tasksFirst && this.#append(message, 0)) return true;
     if (milliseconds === 0) return false;
@@ -128,7 +121,7 @@ class Channel<T> {
     milliseconds: number,
     signal: AbortSignal | null | undefined,
   ): Promise<boolean> {
-    const message = encodeItem(item);
+    const message = encode(item, CONTEXT);
     this.#putters ??= new Line(
       (wake) => this.#watchRoom(wake),
       (first) => this.#putForTask(first),
