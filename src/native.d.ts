@@ -233,7 +233,8 @@ export interface NativeConnection {
     from: number,
     timeoutMs: number,
   ): number;
-  Watch: new () => Watch;
+  /** Of descriptors that are added; with `fd`, of that one, which must be non-blocking, for reading. */
+  Watch: new (fd?: number) => Watch;
 }
 
 /** One wait at a time for any of some descriptors. Armed, it keeps the event loop alive. */
@@ -422,4 +423,9 @@ export type MemoryConstant =
 /** Everything that `multiprocessing.node` exports. */
 export interface Native
   extends
-    NativePosix, NativeFork, NativeConnection, NativeSync, NativeChannel, NativeSharedMemory {}
+    NativePosix,
+    NativeFork,
+    NativeConnection,
+    NativeSync,
+    NativeChannel,
+    NativeSharedMemory {}

@@ -21,7 +21,9 @@ import { onNewIdentity } from './fork_child.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import { decode, encode, prepareCodec, type EncodeContext, type Message } from './reduction.js';
+import { newWatch } from './transport.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
+import type { Watch } from '#native';
 
 type NativeChannel = InstanceType<Native['Channel']>;
 
@@ -65,6 +67,7 @@ class Channel<T> {
   #getters: Line<Outcome<T>> | undefined;
   #putters: Line<Outcome<true>, Message> | undefined;
   #spots: { room: Spot; done: Spot } | undefined;
+  #bell: Watch | undefined;
 
   constructor(maxItems: number) {
     this.#native = new native.Channel(maxItems);
@@ -80,6 +83,7 @@ class Channel<T> {
     if (this.#generation !== generation) {
       this.#generation = generation;
       this.#token = 0;
+      this.#bell = undefined;
     }
     if (this.#token === 0) this.#token = this.#native.token();
     return this.#token;
@@ -228,17 +232,19 @@ class Channel<T> {
 
   #watchMessages(wake: () => void): () => void {
     const channel = this.#native;
+    this.#me();
     // Rings again at once if something has come meanwhile.
     channel.resetBell();
+    const bell = (this.#bell ??= newWatch(channel.bellFd()));
     const stop = (): void => {
       clearTimeout(timer);
-      bell.stop();
+      bell.disarm();
     };
     const fire = (): void => {
       stop();
       wake();
     };
-    const bell = native.watchReadable(channel.bellFd(), fire);
+    bell.arm(fire);
     const timer = setTimeout(fire, SLICE_MS).unref();
     return stop;
   }

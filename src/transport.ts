@@ -241,8 +241,8 @@ export function currentGeneration(): number {
 }
 
 /** @throws Error EMFILE, ENFILE, ENOSPC: no room to watch. */
-export function newWatch(): Watch {
-  const watch = new native.Watch();
+export function newWatch(fd?: number): Watch {
+  const watch = new native.Watch(fd);
   watches.add(watch);
   return watch;
 }

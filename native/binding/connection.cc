@@ -152,19 +152,26 @@ class Watch : public Napi::ObjectWrap<Watch> {
          InstanceMethod<&Watch::Close>("close")});
   }
 
+  // Watch(): a set of descriptors. Watch(fd): that one itself, which must be non-blocking, for reading.
   explicit Watch(const Napi::CallbackInfo& info)
       : Napi::ObjectWrap<Watch>(info), context_(info.Env(), "Watch") {
     const Napi::Env env = info.Env();
-    auto set = core::Readiness::Create();
-    if (!set.ok()) {
-      ThrowErrno(env, set.error().errnum, set.error().syscall);
-      return;
+    int fd = -1;
+    if (info[0].IsNumber()) {
+      fd = static_cast<int>(Number(info, 0));
+    } else {
+      auto set = core::Readiness::Create();
+      if (!set.ok()) {
+        ThrowErrno(env, set.error().errnum, set.error().syscall);
+        return;
+      }
+      set_.emplace(std::move(set.value()));
+      fd = set_->fd();
     }
-    set_.emplace(std::move(set.value()));
     uv_loop_t* loop = nullptr;
     napi_get_uv_event_loop(env, &loop);
     handle_ = new uv_poll_t;
-    const int status = uv_poll_init(loop, handle_, set_->fd());
+    const int status = uv_poll_init(loop, handle_, fd);
     if (status != 0) {
       delete handle_;
       handle_ = nullptr;
@@ -173,9 +180,8 @@ class Watch : public Napi::ObjectWrap<Watch> {
       return;
     }
     handle_->data = this;
-    uv_poll_start(handle_, UV_READABLE,
-                  [](uv_poll_t* handle, int, int) { static_cast<Watch*>(handle->data)->Fire(); });
     uv_unref(reinterpret_cast<uv_handle_t*>(handle_));
+    if (set_.has_value()) Start();
   }
 
   ~Watch() override { Release(); }
@@ -196,6 +202,7 @@ class Watch : public Napi::ObjectWrap<Watch> {
   // arm(onReady): calls back once
   void Arm(const Napi::CallbackInfo& info) {
     if (handle_ == nullptr) return;
+    if (!started_) Start();
     if (callback_.IsEmpty()) {
       Ref();
       uv_ref(reinterpret_cast<uv_handle_t*>(handle_));
@@ -204,6 +211,12 @@ class Watch : public Napi::ObjectWrap<Watch> {
   }
 
   void Disarm(const Napi::CallbackInfo&) { Rest(); }
+
+  void Start() {
+    started_ = true;
+    uv_poll_start(handle_, UV_READABLE,
+                  [](uv_poll_t* handle, int, int) { static_cast<Watch*>(handle->data)->Fire(); });
+  }
 
   void Rest() {
     if (callback_.IsEmpty()) return;
@@ -227,7 +240,14 @@ class Watch : public Napi::ObjectWrap<Watch> {
   }
 
   void Fire() {
-    if (!set_.has_value() || !set_->Drain() || callback_.IsEmpty()) return;
+    if (set_.has_value()) {
+      if (!set_->Drain()) return;
+    } else if (callback_.IsEmpty()) {
+      // It stays readable, and the next arm() is soon enough. Starting and stopping each time would cost two calls.
+      uv_poll_stop(handle_);
+      started_ = false;
+    }
+    if (callback_.IsEmpty()) return;
     const Napi::Env env = Env();
     Napi::HandleScope scope(env);
     Napi::Function callback = callback_.Value();
@@ -238,6 +258,7 @@ class Watch : public Napi::ObjectWrap<Watch> {
   Napi::AsyncContext context_;
   std::optional<core::Readiness> set_;
   uv_poll_t* handle_ = nullptr;
+  bool started_ = false;
   Napi::FunctionReference callback_;
 };
 
