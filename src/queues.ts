@@ -104,19 +104,30 @@ class Channel<T> {
   put(item: T, milliseconds: number): boolean {
     const message = encodeItem(item);
     const tasksFirst = this.#putters !== undefined && !this.#putters.empty;
-    if (!tasksFirst && this.#append(message, 0)) return true;
-    if (milliseconds === 0) return false;
+    if (!tasksFirst) {
+      if (this.#append(message, 0)) return true;
+      if (milliseconds === 0) return false;
+    }
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
     const waitFor = (one: Message): boolean => {
       const left = end === Infinity ? -1 : Math.max(0, end - performance.now());
       return waitInSlices(left, (slice) => this.#append(one, slice));
     };
-    // What tasks of this process wait to put was there before.
+    return this.#putForTasks(waitFor) && waitFor(message);
+  }
+
+  /** What tasks of this process wait to put was there before. False: no room for all of it. */
+  #putForTasks(attempt: (message: Message) => boolean): boolean {
     for (let first; (first = this.#putters?.first) !== undefined;) {
-      if (!waitFor(first)) return false;
-      this.#putters!.serveFirst(DONE);
+      let outcome: Outcome<true> = DONE;
+      try {
+        if (!attempt(first)) return false;
+      } catch (error) {
+        outcome = { error };
+      }
+      this.#putters!.serveFirst(outcome);
     }
-    return waitFor(message);
+    return true;
   }
 
   /** The item is as it was at the call. False: no room in time. */
@@ -130,7 +141,9 @@ class Channel<T> {
       (wake) => this.#watchRoom(wake),
       (first) => this.#putForTask(first),
     );
-    if (this.#putters.empty && this.#append(message, 0)) return true;
+    if (this.#putForTasks((first) => this.#append(first, 0)) && this.#append(message, 0)) {
+      return true;
+    }
     if (milliseconds === 0) return false;
     const outcome = await this.#putters.wait(milliseconds, signal, keep(message));
     if (outcome === undefined) return false;
@@ -362,11 +375,7 @@ export class Queue<T = unknown> {
   }
 
   /** As `get`, without blocking the event loop. An abort takes no item. @throws the signal's reason. */
-  async getAsync(
-    block = true,
-    timeout?: number | null,
-    { signal }: AsyncOptions = {},
-  ): Promise<T> {
+  async getAsync(block = true, timeout?: number | null, { signal }: AsyncOptions = {}): Promise<T> {
     this.#checkOpen();
     checkAbortSignal(signal)?.throwIfAborted();
     const got = await this.#channel.getAsync(patience(block, timeout), signal);
@@ -417,6 +426,7 @@ export class Queue<T = unknown> {
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
     this.#closing ??= new AbortController();
+    if (this.#closed) this.#closing.abort();
     const closing = this.#closing.signal;
     const left = new AbortController();
     const signal = AbortSignal.any([closing, left.signal]);
