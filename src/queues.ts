@@ -42,12 +42,33 @@ type Nothing = typeof NOTHING;
 
 /** Counts the processes that this one descends from. */
 let generation = 0;
-onNewIdentity(() => generation++);
+onNewIdentity(() => {
+  generation++;
+  turnBegan = 0;
+});
+
+/** For so long may tasks that need not wait keep the event loop from turning: a queue may never be empty. */
+const TURN_MS = 1;
+/** When it was asked for the first time in this turn; 0: not yet. */
+let turnBegan = 0;
+const onTurn = (): void => {
+  turnBegan = 0;
+};
+
+/** Whether a task must let the event loop turn before it goes on. */
+function isTurnOver(): boolean {
+  const now = performance.now();
+  if (turnBegan === 0) {
+    turnBegan = now;
+    setImmediate(onTurn).unref();
+  }
+  return now - turnBegan > TURN_MS;
+}
 
 /** A message that outlives the codec's memory. */
 function keep(message: Message): Message {
   const head = Buffer.from(message.head.subarray(0, message.headLength));
-  return { ...message, head, bulk: message.bulk.map((bytes) => Uint8Array.from(bytes)) };
+  return { ...message, head, bulk: message.bulk.map((bytes) => new Uint8Array(bytes)) };
 }
 
 function encodeItem(item: unknown): Message {
@@ -141,12 +162,15 @@ class Channel<T> {
       (wake) => this.#watchRoom(wake),
       (first) => this.#putForTask(first),
     );
-    if (this.#putForTasks((first) => this.#append(first, 0)) && this.#append(message, 0)) {
-      return true;
+    const append = (one: Message): boolean => this.#append(one, 0);
+    if (milliseconds === 0 || !isTurnOver()) {
+      if (this.#putForTasks(append) && append(message)) return true;
     }
     if (milliseconds === 0) return false;
-    const outcome = await this.#putters.wait(milliseconds, signal, keep(message));
-    if (outcome === undefined) return false;
+    const kept = keep(message);
+    const outcome = await this.#putters.wait(milliseconds, signal, kept);
+    // In a loop that turns slowly the time may be up before anybody has looked.
+    if (outcome === undefined) return this.#putForTasks(append) && append(kept);
     if ('error' in outcome) throw outcome.error;
     return true;
   }
@@ -215,13 +239,17 @@ class Channel<T> {
       (wake) => this.#watchMessages(wake),
       () => this.#getForTask(),
     );
-    if (this.#getters.empty || milliseconds === 0) {
+    if (milliseconds === 0 || (this.#getters.empty && !isTurnOver())) {
       const item = this.tryGet();
       if (item !== NOTHING) return { value: item };
     }
     if (milliseconds === 0) return undefined;
     const outcome = await this.#getters.wait(milliseconds, signal, undefined);
-    if (outcome === undefined) return undefined;
+    if (outcome === undefined) {
+      // In a loop that turns slowly the time may be up before anybody has looked.
+      const item = this.#getters.empty ? this.tryGet() : NOTHING;
+      return item === NOTHING ? undefined : { value: item };
+    }
     if ('error' in outcome) throw outcome.error;
     return outcome;
   }
@@ -245,6 +273,7 @@ class Channel<T> {
     };
     const fire = (): void => {
       stop();
+      onTurn();
       wake();
     };
     const bell = native.watchReadable(channel.bellFd(), fire);
@@ -272,13 +301,10 @@ class Channel<T> {
   }
 }
 
-/** Calls back in a moment. Answers how to prevent it. */
+/** Calls back when the event loop has turned. Answers how to prevent it. */
 function soon(callback: () => void): () => void {
-  let wanted = true;
-  queueMicrotask(() => {
-    if (wanted) callback();
-  });
-  return () => (wanted = false);
+  const immediate = setImmediate(callback);
+  return () => clearImmediate(immediate);
 }
 
 /** The time that a call with Python's `block, timeout` may wait. */
@@ -493,10 +519,11 @@ export class SimpleQueue<T = unknown> {
     this.#channel.put(item, -1);
   }
 
-  /** As `put`, which does not wait either. */
+  /** As `put`; lets the event loop turn now and then. @throws the signal's reason. */
   async putAsync(item: T, { signal }: AsyncOptions = {}): Promise<void> {
+    this.#checkOpen('put');
     checkAbortSignal(signal)?.throwIfAborted();
-    this.put(item);
+    await this.#channel.putAsync(item, -1, signal);
   }
 
   /** Waits for an item. @throws Error EBADF: closed. */
