@@ -12,17 +12,21 @@
 
 import { onNewIdentity } from './fork_child.js';
 import { native } from './native.js';
+import { add, load, store, type Words } from './words.js';
 
 /** A segment as one thread of a process sees it. */
 export class Segment {
   /** All of it. */
-  readonly words: Int32Array;
+  readonly words: Words;
+  /** In words. */
+  readonly size: number;
   /** This thread's name in the locks of the segment (native/core/owner.h). 0: it has none yet, see `tokenIn`. */
   token = 0;
 
   /** @throws Error EMFILE, ENFILE, ENOMEM: no room for another segment. */
   constructor() {
     this.words = native.createSegment().words;
+    this.size = load(this.words, SIZE);
     segments = segments.filter((held) => held.deref() !== undefined);
     segments.push(new WeakRef(this));
   }
@@ -47,7 +51,7 @@ export function tokenIn(segment: Segment): number {
 /** Where an object lies: in a segment, from this word on. */
 export interface Place {
   readonly segment: Segment;
-  readonly words: Int32Array;
+  readonly words: Words;
   readonly index: number;
 }
 
@@ -65,6 +69,7 @@ export const Tag = {
 export const SLOT_WORDS = 16;
 const TAG_WORD = 15;
 // Words of the segment's header.
+const SIZE = 2;
 const NEXT_SLOT = 3;
 const DATA_USED = 4;
 const FIRST_SLOT = 5;
@@ -82,13 +87,13 @@ function freshSegment(): Segment {
  */
 const RESERVED_WORDS = 4096 * SLOT_WORDS;
 
-function slotIn(words: Int32Array, size: number, reserved: number): number | undefined {
-  const end = words.length - reserved;
+function slotIn(home: Segment, size: number, reserved: number): number | undefined {
+  const { words } = home;
+  const end = home.size - reserved;
   // Counting is for good: what does not fit anyway is not counted.
-  if (Atomics.load(words, NEXT_SLOT) + size > end - Atomics.load(words, DATA_USED))
-    return undefined;
-  const index = Atomics.add(words, NEXT_SLOT, size);
-  return index + size <= end - Atomics.load(words, DATA_USED) ? index : undefined;
+  if (load(words, NEXT_SLOT) + size > end - load(words, DATA_USED)) return undefined;
+  const index = add(words, NEXT_SLOT, size);
+  return index + size <= end - load(words, DATA_USED) ? index : undefined;
 }
 
 /**
@@ -101,19 +106,18 @@ export function allocateSlots(tag: number, count = 1, segment?: Segment): Place 
   const size = count * SLOT_WORDS;
   const reserved = segment === undefined ? RESERVED_WORDS : 0;
   let home = segment ?? current ?? freshSegment();
-  let index = slotIn(home.words, size, reserved);
+  let index = slotIn(home, size, reserved);
   if (index === undefined) {
     if (segment !== undefined) throw new RangeError('the segment of this object is full');
-    const { words } = home;
-    if (words[FIRST_SLOT]! + size > words.length - RESERVED_WORDS) {
+    if (load(home.words, FIRST_SLOT) + size > home.size - RESERVED_WORDS) {
       throw new RangeError(
         `an object of ${4 * size} bytes is larger than a segment of shared memory`,
       );
     }
     home = freshSegment();
-    index = slotIn(home.words, size, reserved)!;
+    index = slotIn(home, size, reserved)!;
   }
-  Atomics.store(home.words, index + TAG_WORD, tag);
+  store(home.words, index + TAG_WORD, tag);
   return { segment: home, words: home.words, index };
 }
 
@@ -121,14 +125,15 @@ export function allocateSlots(tag: number, count = 1, segment?: Segment): Place 
 export const MOST_DATA_BYTES = 64 * 1024;
 
 /** `bytes` zeroed bytes of a segment, aligned to 8, for values of the user's. */
-export function allocateData(bytes: number): { buffer: ArrayBuffer; byteOffset: number } {
+export function allocateData(bytes: number): { words: Words; byteOffset: number } {
   const size = 2 * Math.max(1, Math.ceil(bytes / 8));
-  for (let { words } = current ?? freshSegment(); ; { words } = freshSegment()) {
-    const room = words.length - Atomics.load(words, DATA_USED) - RESERVED_WORDS;
-    if (room - size < Atomics.load(words, NEXT_SLOT)) continue;
-    const used = Atomics.add(words, DATA_USED, size) + size;
-    const index = words.length - used;
-    if (index < Atomics.load(words, NEXT_SLOT)) continue;
-    return { buffer: words.buffer as ArrayBuffer, byteOffset: 4 * index };
+  for (let segment = current ?? freshSegment(); ; segment = freshSegment()) {
+    const { words } = segment;
+    const room = segment.size - load(words, DATA_USED) - RESERVED_WORDS;
+    if (room - size < load(words, NEXT_SLOT)) continue;
+    const used = add(words, DATA_USED, size) + size;
+    const index = segment.size - used;
+    if (index < load(words, NEXT_SLOT)) continue;
+    return { words, byteOffset: 4 * index };
   }
 }

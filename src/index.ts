@@ -4,6 +4,8 @@
  */
 
 import { defaultContext } from './context.js';
+// So that a block of memory can arrive in a process whose program never names the sub-path.
+import './shared_memory.js';
 
 export * from './errors.js';
 export { sleep } from './clock.js';

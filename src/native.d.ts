@@ -38,6 +38,11 @@ export interface NativePosix {
    * are ready.
    */
   poll(slots: Int32Array, timeoutMs: number): number;
+  /**
+   * Waits until a read (a write) on `fd` would not sleep; false when the time was up. True at once where none
+   * ever does, as on a non-blocking descriptor, or on one that is not open.
+   */
+  waitReady(fd: number, writing: boolean, timeoutMs: number): boolean;
   sendFds(socket: number, bytes: Uint8Array, fds: number[], flags: number): number;
   recvFds(
     socket: number,
@@ -47,7 +52,8 @@ export interface NativePosix {
     flags: number,
   ): [received: number, fds: number[], messageFlags: number];
 
-  waitpid(pid: number, options: number): [pid: number, status: number];
+  /** [0, 0] when the time was up. */
+  waitpid(pid: number, options: number, timeoutMs: number): [pid: number, status: number];
   /**
    * Waits for the end of the child `pid`, and reaps it and nothing else; needs no event-loop turn.
    * Answers the raw wait status; null when the time is up and it still runs; -1 when it is not our
@@ -242,30 +248,68 @@ export interface Watch {
 }
 
 /**
- * native/binding/sync.cc: segments, locks and waits. A word is named by the Int32Array over its whole segment
- * and its index there. Milliseconds as above.
+ * The words of a segment: an Int32Array, or an opaque handle where the runtime forbids ArrayBuffers on memory that is
+ * not V8's. Only src/words.ts and native code look into it.
+ */
+export interface Words {
+  readonly __words: unique symbol;
+}
+
+/** Shared memory that is no segment: an ArrayBuffer, or a handle. */
+export type Memory = Words | ArrayBuffer;
+
+/** As `Atomics` has them, for an Int32Array. */
+export interface WordAccess {
+  load(words: Words, index: number): number;
+  store(words: Words, index: number, value: number): unknown;
+  exchange(words: Words, index: number, value: number): number;
+  compareExchange(words: Words, index: number, expected: number, replacement: number): number;
+  add(words: Words, index: number, value: number): number;
+  and(words: Words, index: number, value: number): number;
+  or(words: Words, index: number, value: number): number;
+}
+
+/** native/binding/distant.cc. Offsets are in bytes, and elements as wide as those of the typed array. */
+export interface DistantAccess extends WordAccess {
+  /** As many elements as `into` has, each in one untorn access. */
+  readElements(memory: Memory, byteOffset: number, into: NodeJS.TypedArray): void;
+  writeElements(memory: Memory, byteOffset: number, from: NodeJS.TypedArray): void;
+  /** Of one element each. `expected` becomes what was there; answers whether it was that before. */
+  exchangeElement(
+    memory: Memory,
+    byteOffset: number,
+    expected: NodeJS.TypedArray,
+    replacement: NodeJS.TypedArray,
+  ): boolean;
+}
+
+/**
+ * native/binding/sync.cc: segments, locks and waits. A word is named by what stands for its whole
+ * segment and its index there. Milliseconds as above.
  */
 export interface NativeSync {
-  createSegment(): { words: Int32Array; fd: number };
+  /** Only where ArrayBuffers on shared memory are forbidden: what stands for Atomics and typed arrays. */
+  readonly distant?: DistantAccess;
+  createSegment(): { words: Words; fd: number };
   /** Zeroed bytes that every later fork shares, in a mapping of their own. */
-  createSharedBuffer(bytes: number): ArrayBuffer;
+  createSharedBuffer(bytes: number): Memory;
   /**
    * The calling thread's name in the locks of this segment; from now on its normal end leaves them locked. Throws
    * EAGAIN: it has 16,384 users that live.
    */
-  enrol(words: Int32Array): number;
-  isDead(words: Int32Array, token: number): boolean;
+  enrol(words: Words): number;
+  isDead(words: Words, token: number): boolean;
   /** 0: not acquired; 1: acquired; 2: acquired, its owner had died. */
-  acquireLock(words: Int32Array, index: number, token: number, timeoutMs: number): 0 | 1 | 2;
+  acquireLock(words: Words, index: number, token: number, timeoutMs: number): 0 | 1 | 2;
   /** False: it is not held. */
-  releaseLock(words: Int32Array, index: number): boolean;
-  acquireSemaphore(words: Int32Array, index: number, timeoutMs: number): boolean;
+  releaseLock(words: Words, index: number): boolean;
+  acquireSemaphore(words: Words, index: number, timeoutMs: number): boolean;
   /** False: its value is `max`. */
-  releaseSemaphore(words: Int32Array, index: number, max: number): boolean;
+  releaseSemaphore(words: Words, index: number, max: number): boolean;
   /** Sleeps while the word is `expected`, a quarter of a second at most; may return for nothing. */
-  park(words: Int32Array, index: number, expected: number, timeoutMs: number): void;
-  unpark(words: Int32Array, index: number, count: number): void;
-  SegmentListener: new (words: Int32Array, onReady: (ids: number[]) => void) => SegmentListener;
+  park(words: Words, index: number, expected: number, timeoutMs: number): void;
+  unpark(words: Words, index: number, count: number): void;
+  SegmentListener: new (words: Words, onReady: (ids: number[]) => void) => SegmentListener;
 }
 
 /** native/binding/channel.cc: queues of messages in shared memory (native/core/channel.h). */
@@ -303,7 +347,7 @@ export interface Channel {
   /** The word's value, which says from now on that somebody waits for another one. */
   awaitWord(byteOffset: number): number;
   /** Words of the channel's memory, and where to wait for room and for the last report. */
-  words(): { words: Int32Array; room: number; done: number };
+  words(): { words: Words; room: number; done: number };
   /** How many chunks of memory are in use, here or in another process's hands. */
   usedChunks(): number;
 }

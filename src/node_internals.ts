@@ -7,8 +7,9 @@
  * needed, no port is opened, and the session is closed again at once. The names are the same on Node 20 to
  * 26; one that is missing makes `fork` refuse, by name, before anything happens.
  *
- * Only fork.ts and fork_child.ts may import this file. It is used at the first fork, not when the package
- * is loaded: it costs some milliseconds.
+ * Only fork.ts, fork_child.ts and, for the modules that are loaded, references.ts may import this file. It is
+ * used at the first fork, or when an ES module is searched for a function, not when the package is loaded: it
+ * costs some milliseconds.
  */
 
 import type Inspector from 'node:inspector';

@@ -15,12 +15,13 @@
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { timeoutMs, waitInSlices } from './clock.js';
+import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, PicklingError, ValueError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import { decode, encode, type Message } from './reduction.js';
-import { changed, Line, watch, WatchFor, type Spot } from './waiting.js';
+import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 
 type NativeChannel = InstanceType<Native['Channel']>;
 
@@ -42,28 +43,7 @@ type Nothing = typeof NOTHING;
 
 /** Counts the processes that this one descends from. */
 let generation = 0;
-onNewIdentity(() => {
-  generation++;
-  turnBegan = 0;
-});
-
-/** For so long may tasks that need not wait keep the event loop from turning: a queue may never be empty. */
-const TURN_MS = 1;
-/** When it was asked for the first time in this turn; 0: not yet. */
-let turnBegan = 0;
-const onTurn = (): void => {
-  turnBegan = 0;
-};
-
-/** Whether a task must let the event loop turn before it goes on. */
-function isTurnOver(): boolean {
-  const now = performance.now();
-  if (turnBegan === 0) {
-    turnBegan = now;
-    setImmediate(onTurn).unref();
-  }
-  return now - turnBegan > TURN_MS;
-}
+onNewIdentity(() => generation++);
 
 /** A message that outlives the codec's memory. */
 function keep(message: Message): Message {
@@ -163,8 +143,10 @@ class Channel<T> {
       (first) => this.#putForTask(first),
     );
     const append = (one: Message): boolean => this.#append(one, 0);
-    if (milliseconds === 0 || !isTurnOver()) {
-      if (this.#putForTasks(append) && append(message)) return true;
+    if (this.#putForTasks(append) && append(message)) {
+      // It is in the queue: only the answer waits.
+      if (turnIsLong()) await nextTurn();
+      return true;
     }
     if (milliseconds === 0) return false;
     const kept = keep(message);
@@ -239,7 +221,8 @@ class Channel<T> {
       (wake) => this.#watchMessages(wake),
       () => this.#getForTask(),
     );
-    if (milliseconds === 0 || (this.#getters.empty && !isTurnOver())) {
+    // In a turn that is long it stands in line, so that nobody overtakes it meanwhile.
+    if (milliseconds === 0 || (this.#getters.empty && !turnIsLong())) {
       const item = this.tryGet();
       if (item !== NOTHING) return { value: item };
     }
@@ -273,12 +256,24 @@ class Channel<T> {
     };
     const fire = (): void => {
       stop();
-      onTurn();
       wake();
     };
     const bell = native.watchReadable(channel.bellFd(), fire);
     const timer = setTimeout(fire, SLICE_MS).unref();
     return stop;
+  }
+
+  // --- for `wait` of connection.ts
+
+  waitable(): Waitable {
+    const channel = this.#native;
+    return {
+      fd: channel.bellFd(),
+      ready: () => channel.size() > 0,
+      // Rings again at once if something has come meanwhile.
+      arm: () => channel.resetBell(),
+      disarm() {},
+    };
   }
 
   // --- all reported done
@@ -476,6 +471,12 @@ export class Queue<T = unknown> {
     return iterator;
   }
 
+  /** @internal Ready for `wait` when an item is there, which another process may take first. */
+  [waitable](): Waitable {
+    this.#checkOpen();
+    return this.#channel.waitable();
+  }
+
   toString(): string {
     return `<${this.constructor.name}>`;
   }
@@ -548,6 +549,12 @@ export class SimpleQueue<T = unknown> {
   /** This process is done with it. */
   close(): void {
     this.#closed = true;
+  }
+
+  /** @internal As a Queue's. */
+  [waitable](): Waitable {
+    this.#checkOpen('wait');
+    return this.#channel.waitable();
   }
 
   toString(): string {

@@ -2,7 +2,7 @@
  * What travels between processes, and how: the public face of serialisation, `mp.reduction`.
  *
  * The counterpart of CPython's `multiprocessing/reduction.py` (ForkingPickler) and `copyreg`. Every channel
- * takes its values apart with `encode` and puts them together with `decode` (codec.ts); a program tells here
+ * takes its values apart with `encode` and puts them together with `decode` (codec/); a program tells here
  * which of its classes and functions other processes can find, and how its objects are reduced; `dumps` and
  * `loads` are the same in one piece of bytes.
  *
@@ -14,12 +14,10 @@
 
 import { constants } from 'node:buffer';
 import { wrongType } from './arguments.js';
+import { decode } from './codec/decoder.js';
+import { encode } from './codec/encoder.js';
 import {
-  decode,
-  encode,
   reduce,
-  registerInternal,
-  registerReducer,
   setState,
   type EncodeContext,
   type InternalCodec,
@@ -27,13 +25,14 @@ import {
   type InternalEncodeContext,
   type Message,
   type Reduced,
-} from './codec.js';
+} from './codec/format.js';
+import { registerInternal, registerReducer } from './codec/hooks.js';
 import * as errors from './errors.js';
 import { PicklingError, UnpicklingError } from './errors.js';
 import { registerName, registerNamespace } from './references.js';
 
 export { decode, encode, registerInternal };
-export { BULK_MIN } from './codec.js';
+export { BULK_MIN } from './codec/format.js';
 export type {
   EncodeContext,
   InternalCodec,

@@ -7,8 +7,8 @@
  * - a registered name (`register`): found in every process that registered it too, so in each one forked later,
  *   and in each one that runs the module which registers at its top level;
  * - a name of JavaScript itself: `Map`, `Math.max`;
- * - an export of a module that is loaded: by the file for CommonJS, by the URL for an ES module that is known
- *   (`registerModule`);
+ * - an export of a module that is loaded: by the file for CommonJS, by the URL for an ES module. The latter are
+ *   those that `registerModule` named and, where the inspector can show node's loader, all others;
  * - an export of one of node's own modules.
  *
  * What is found is remembered by the function; what is not is looked for again, because modules go on being
@@ -18,12 +18,13 @@
  * References are resolved by name, which may load a CommonJS module: as with pickle, bytes from a stranger must
  * not be read.
  *
- * Only codec.ts and reduction.ts may import this file.
+ * Only codec/ and reduction.ts may import this file.
  */
 
 import Module, { createRequire } from 'node:module';
 import path from 'node:path';
 import { UnpicklingError, ValueError } from './errors.js';
+import { moduleLoaderGetter, type ModuleLoader } from './node_internals.js';
 
 /** Any function or class. */
 export type Referable = (...args: never[]) => unknown;
@@ -102,7 +103,8 @@ function search(value: object): Reference | undefined {
     searchGlobals(value, name) ??
     searchNamespaces(value, name) ??
     searchFiles(value, name) ??
-    searchBuiltins(value, name)
+    searchBuiltins(value, name) ??
+    searchLoaded(value, name)
   );
 }
 
@@ -113,10 +115,11 @@ const GLOBAL_OBJECTS =
   );
 
 function searchGlobals(value: object, name: string): Reference | undefined {
-  if (name === '' || !isNative(value)) return undefined;
+  if (name === '') return undefined;
   const globals = globalThis as unknown as Exports;
   const answer = (...names: string[]): Reference => ({ kind: GLOBAL, where: '', names });
-  if (dataOf(globals, name) === value) return answer(name);
+  // A function that the program made global itself is not so everywhere.
+  if (dataOf(globals, name) === value && isNative(value)) return answer(name);
   for (const object of GLOBAL_OBJECTS) {
     if (dataOf(globals[object] as object, name) === value) return answer(object, name);
   }
@@ -140,6 +143,45 @@ function dataOf(object: object, key: string): unknown {
 
 function searchNamespaces(value: object, name: string): Reference | undefined {
   for (const [where, namespace] of namespaces) {
+    const names = pathTo(value, name, namespace, true);
+    if (names !== undefined) return { kind: URL_OF_MODULE, where, names };
+  }
+  return undefined;
+}
+
+/** node's own loader of ES modules, once it was looked for; it is found through the inspector. */
+let loaderOf: (() => ModuleLoader) | null | undefined;
+
+interface ModuleJob {
+  module?: { getNamespace(): Exports };
+}
+
+/** The ES modules that node has loaded, the main module among them, also while they are running. */
+function* loadedNamespaces(): Generator<[url: string, namespace: Exports]> {
+  let jobs: [string, Record<string, ModuleJob>][];
+  try {
+    if (loaderOf === undefined) loaderOf = moduleLoaderGetter() ?? null;
+    jobs = loaderOf === null ? [] : [...(loaderOf().loadCache as Map<string, never>)];
+  } catch {
+    loaderOf = null; // This build of node hides it: what registerModule() named is all there is.
+    return;
+  }
+  for (const [url, variants] of jobs) {
+    if (!url.startsWith('file:')) continue;
+    for (const job of Object.values(variants)) {
+      let namespace: Exports | undefined;
+      try {
+        namespace = job.module?.getNamespace();
+      } catch {
+        // Not linked yet.
+      }
+      if (namespace !== undefined) yield [url, namespace];
+    }
+  }
+}
+
+function searchLoaded(value: object, name: string): Reference | undefined {
+  for (const [where, namespace] of loadedNamespaces()) {
     const names = pathTo(value, name, namespace, true);
     if (names !== undefined) return { kind: URL_OF_MODULE, where, names };
   }
@@ -270,6 +312,7 @@ function rootOf(kind: number, where: string, names: readonly string[]): unknown 
     case URL_OF_MODULE: {
       const found = namespaces.get(where);
       if (found !== undefined) return found;
+      for (const [url, namespace] of loadedNamespaces()) if (url === where) return namespace;
       throw new UnpicklingError(
         `the ES module ${where} is not known in this process, and cannot be loaded synchronously: import it ` +
           'here before, and name it there with reduction.registerModule(import.meta.url, namespace)',
@@ -329,3 +372,10 @@ function declaresPrivate(source: string): boolean {
     source.startsWith('class') && source.includes('#') && PRIVATE.test(source.replace(OPAQUE, "''"))
   );
 }
+
+/** The package's own classes can be found, being exports; their objects are more than their properties. */
+export function isOfLibrary({ where }: Reference): boolean {
+  return where.startsWith(LIBRARY);
+}
+
+const LIBRARY = import.meta.dirname + path.sep;

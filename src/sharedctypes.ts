@@ -10,11 +10,27 @@
 
 import { constants } from 'node:buffer';
 import { inspect } from 'node:util';
-import { wrongType } from './arguments.js';
+import { plainBytes, wrongType } from './arguments.js';
 import { ValueError } from './errors.js';
 import { allocateData, MOST_DATA_BYTES } from './heap.js';
 import { native } from './native.js';
 import { Lock, RLock } from './synchronize.js';
+import {
+  addToElement,
+  compareExchangeElement,
+  copyOf,
+  elementsOn,
+  exchangeReal,
+  loadElement,
+  readElement,
+  storeElement,
+  typedArrayOf,
+  writeAll,
+  writeElement,
+  type Elements,
+  type TypedArray,
+  type TypedArrayClass,
+} from './words.js';
 
 // -------------------------------------------------------------------------------------------------
 // Type codes
@@ -42,58 +58,48 @@ export type WritableAs<Code extends TypeCode> = Code extends 'c'
     ? unknown
     : number | bigint | boolean;
 
-type Numbers =
-  | Int8Array
-  | Uint8Array
-  | Int16Array
-  | Uint16Array
-  | Int32Array
-  | Uint32Array
-  | Float32Array
-  | Float64Array;
-type BigInts = BigInt64Array | BigUint64Array;
 /** What `getObj()` answers. */
-export type Elements = Numbers | BigInts;
-
-type ElementsClass = new (buffer: ArrayBuffer, byteOffset: number, length: number) => Elements;
+export type { TypedArray as Elements } from './words.js';
 
 interface Type {
   /** As ctypes calls it. */
   name: string;
   /** What its elements are: only numbers are added to, and only integers by Atomics. */
   kind: 'integer' | 'real' | 'other';
-  Elements: ElementsClass & { BYTES_PER_ELEMENT: number };
+  Elements: TypedArrayClass;
   /** An element as JavaScript sees it. */
   read(elements: Elements, index: number): unknown;
   /** Checked, as the typed array takes it. @throws TypeError. */
   convert(value: unknown): number | bigint;
 }
 
-function integer(value: unknown): number | bigint {
-  if (typeof value === 'boolean') return Number(value);
-  if (typeof value === 'bigint' || Number.isInteger(value)) return value as number | bigint;
-  throw wrongType('the value', 'an integer', value);
+/**
+ * What Python would take for an int. A number from 2 ** 53 on may have been rounded, and then wraps to anything:
+ * to Python it is a float, and no integer.
+ */
+function integer(value: unknown): bigint {
+  if (typeof value === 'boolean' || typeof value === 'bigint') return BigInt(value);
+  if (!Number.isInteger(value)) throw wrongType('the value', 'an integer', value);
+  if (!Number.isSafeInteger(value)) {
+    throw new TypeError(`${value as number} is not a safe integer: give a BigInt`);
+  }
+  return BigInt(value as number);
 }
 
 /** As a C conversion does it: what is too large wraps. */
 function smallInteger(value: unknown): number {
   if (typeof value === 'number' && (value | 0) === value) return value;
-  const given = integer(value);
-  return Number(BigInt.asIntN(32, BigInt(given)));
-}
-
-function bigInteger(value: unknown): bigint {
-  const given = integer(value);
-  if (typeof given === 'number' && !Number.isSafeInteger(given)) {
-    throw new TypeError(`${given} is not a safe integer: give a BigInt`);
-  }
-  return BigInt(given);
+  return Number(BigInt.asIntN(32, integer(value)));
 }
 
 function real(value: unknown): number {
   if (typeof value === 'number') return value;
-  if (typeof value === 'bigint' || typeof value === 'boolean') return Number(value);
-  throw wrongType('the value', 'a number', value);
+  if (typeof value !== 'bigint' && typeof value !== 'boolean') {
+    throw wrongType('the value', 'a number', value);
+  }
+  const number = Number(value);
+  if (!Number.isFinite(number)) throw new RangeError('the BigInt is too large for a float');
+  return number;
 }
 
 function single(value: unknown): number {
@@ -102,24 +108,19 @@ function single(value: unknown): number {
 
 function character(value: unknown): number {
   if (typeof value === 'boolean') return Number(value);
-  if (value instanceof Uint8Array && value.length === 1) return value[0]!;
+  if (value instanceof Uint8Array) {
+    const bytes = plainBytes(value);
+    if (bytes.length === 1) return bytes[0]!;
+  }
   if (Number.isInteger(value) && (value as number) >= 0 && (value as number) < 256) {
     return value as number;
   }
   throw new TypeError('one character bytes, bytearray or integer expected');
 }
 
-// Atomics, so that a loop that waits for a change is not compiled to one that looks once.
-function load(elements: Elements, index: number): number | bigint {
-  return Atomics.load(elements as Int32Array, index);
-}
-function plain(elements: Elements, index: number): number | bigint | undefined {
-  return elements[index];
-}
-
-const INTEGERS = { kind: 'integer', read: load, convert: smallInteger } as const;
-const BIG_INTEGERS = { kind: 'integer', read: load, convert: bigInteger } as const;
-const REALS = { kind: 'real', read: plain, convert: real } as const;
+const INTEGERS = { kind: 'integer', read: loadElement, convert: smallInteger } as const;
+const BIG_INTEGERS = { kind: 'integer', read: loadElement, convert: integer } as const;
+const REALS = { kind: 'real', read: readElement, convert: real } as const;
 const longIsShort = process.platform === 'win32';
 
 const TYPES: Record<TypeCode, Type> = {
@@ -143,14 +144,14 @@ const TYPES: Record<TypeCode, Type> = {
     name: 'c_char',
     kind: 'other',
     Elements: Uint8Array,
-    read: (elements, index) => Buffer.of(Number(load(elements, index))),
+    read: (elements, index) => Buffer.of(Number(loadElement(elements, index))),
     convert: character,
   },
   '?': {
     name: 'c_bool',
     kind: 'other',
     Elements: Uint8Array,
-    read: (elements, index) => load(elements, index) !== 0,
+    read: (elements, index) => loadElement(elements, index) !== 0,
     convert: (value) => (value ? 1 : 0),
   },
 };
@@ -167,10 +168,10 @@ function allocate(type: Type, length: number): Elements {
     throw new RangeError(`this Node has no arrays beyond ${constants.MAX_LENGTH} bytes`);
   }
   if (bytes > MOST_DATA_BYTES) {
-    return new type.Elements(native.createSharedBuffer(bytes), 0, length);
+    return elementsOn(type.Elements, native.createSharedBuffer(bytes), 0, length);
   }
-  const { buffer, byteOffset } = allocateData(bytes);
-  return new type.Elements(buffer, byteOffset, length);
+  const { words, byteOffset } = allocateData(bytes);
+  return elementsOn(type.Elements, words, byteOffset, length);
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ export class RawSharedValue<Code extends TypeCode = TypeCode> {
     const type = typeOf(code);
     const initial = value === undefined ? undefined : type.convert(value);
     const elements = allocate(type, 1);
-    if (initial !== undefined) elements[0] = initial;
+    if (initial !== undefined) writeElement(elements, 0, initial);
     Object.defineProperties(this, { _type: hidden(type), _elements: hidden(elements) });
   }
 
@@ -214,8 +215,8 @@ export class RawSharedValue<Code extends TypeCode = TypeCode> {
 
   set value(value: WritableAs<Code>) {
     const converted = this._type.convert(value);
-    if (this._type.kind === 'real') this._elements[0] = converted;
-    else Atomics.store(this._elements as Int32Array, 0, converted as number);
+    if (this._type.kind === 'real') writeElement(this._elements, 0, converted);
+    else storeElement(this._elements, 0, converted);
   }
 
   /**
@@ -227,13 +228,12 @@ export class RawSharedValue<Code extends TypeCode = TypeCode> {
     const { _type: type, _elements: shared } = this;
     const converted = type.convert(amount) as number;
     if (type.kind === 'integer') {
-      return Atomics.add(shared as Int32Array, 0, converted) as unknown as ElementOf<Code>;
+      return addToElement(shared, 0, converted) as ElementOf<Code>;
     }
     if (type.kind === 'other') throw new TypeError(`${type.name} cannot be added to`);
-    const elements = shared as Float64Array;
     for (;;) {
-      const old = elements[0]!;
-      if (this.#exchangeReal(elements, old, old + converted)) return old as ElementOf<Code>;
+      const old = readElement(shared, 0) as number;
+      if (exchangeReal(shared, 0, old, old + converted)) return old as ElementOf<Code>;
     }
   }
 
@@ -247,27 +247,14 @@ export class RawSharedValue<Code extends TypeCode = TypeCode> {
     const from = type.convert(expected);
     const to = type.convert(replacement);
     if (type.kind !== 'real') {
-      const old = Atomics.compareExchange(shared as Int32Array, 0, from as number, to as number);
-      const alone = Reflect.construct(type.Elements, [[old]]) as Elements;
-      return type.read(alone, 0) as ElementOf<Code>;
+      const old = compareExchangeElement(shared, 0, from, to);
+      return type.read(new type.Elements([old]), 0) as ElementOf<Code>;
     }
-    const elements = shared as Float64Array;
     for (;;) {
-      const old = elements[0]!;
+      const old = readElement(shared, 0) as number;
       if (!Object.is(old, from) && old !== from) return old as ElementOf<Code>;
-      if (this.#exchangeReal(elements, old, to as number)) return old as ElementOf<Code>;
+      if (exchangeReal(shared, 0, old, to as number)) return old as ElementOf<Code>;
     }
-  }
-
-  /** By the bits. False: it has changed meanwhile. */
-  #exchangeReal(elements: Float32Array | Float64Array, from: number, to: number): boolean {
-    const Bits = elements instanceof Float32Array ? Int32Array : BigInt64Array;
-    const [before] = new Bits(
-      Reflect.construct(elements.constructor, [[from]]).buffer as ArrayBuffer,
-    );
-    const [after] = new Bits(Reflect.construct(elements.constructor, [[to]]).buffer as ArrayBuffer);
-    const shared = new Bits(elements.buffer as ArrayBuffer, elements.byteOffset, 1) as Int32Array;
-    return Atomics.compareExchange(shared, 0, before as number, after as number) === before;
   }
 
   toString(): string {
@@ -294,9 +281,11 @@ export class Synchronized<Code extends TypeCode = TypeCode> extends RawSharedVal
     return this._lock;
   }
 
-  /** A typed array of length 1 on the shared memory itself. */
-  getObj(): Elements {
-    return this._elements;
+  /**
+   * A typed array of length 1 on the shared memory itself. @throws Error ENOSYS: this runtime allows none, as Electron.
+   */
+  getObj(): TypedArray {
+    return typedArrayOf(this._elements);
   }
 
   acquire(block?: boolean, timeout?: number | null): boolean {
@@ -408,7 +397,7 @@ export class RawSharedArray<Code extends TypeCode = TypeCode> {
     const initial = initialElements(type, sizeOrInitializer);
     const length = typeof initial === 'number' ? initial : initial.length;
     const elements = allocate(type, length);
-    if (typeof initial !== 'number') (elements as Numbers).set(initial as number[]);
+    if (typeof initial !== 'number') writeAll(elements, initial);
     Object.defineProperties(this, { _type: hidden(type), _elements: hidden(elements) });
     // oxlint-disable-next-line no-constructor-return
     return new Proxy(this, ELEMENT_ACCESS as ProxyHandler<this>);
@@ -430,8 +419,8 @@ export class RawSharedArray<Code extends TypeCode = TypeCode> {
     const elements = this._elements;
     const converted = this._type.convert(value);
     if (index < 0 || index >= elements.length) throw new RangeError('invalid index');
-    if (this._type.kind === 'real') elements[index] = converted;
-    else Atomics.store(elements as Int32Array, index, converted as number);
+    if (this._type.kind === 'real') writeElement(elements, index, converted);
+    else storeElement(elements, index, converted);
   }
 
   /** As an array's: a negative index counts from the end. */
@@ -446,7 +435,7 @@ export class RawSharedArray<Code extends TypeCode = TypeCode> {
 
   /** A plain array of these elements, copied; of 'c' the bytes. */
   slice(start?: number, end?: number): Code extends 'c' ? Buffer : ElementOf<Code>[] {
-    const part = this._elements.slice(start, end);
+    const part = copyOf(this._elements, start, end);
     if (this._type === TYPES.c) return Buffer.from(part.buffer) as never;
     return Array.from(part as ArrayLike<number>, (_, i) => this._type.read(part, i)) as never;
   }
@@ -480,12 +469,13 @@ export class RawSharedArray<Code extends TypeCode = TypeCode> {
   /** Of 'c': all bytes, copied. */
   get raw(): Code extends 'c' ? Buffer : undefined {
     return (
-      this._type === TYPES.c ? Buffer.from(this._elements as Uint8Array) : undefined
+      this._type === TYPES.c ? Buffer.from(copyOf(this._elements).buffer) : undefined
     ) as never;
   }
 
   set raw(bytes: Uint8Array) {
-    this.#bytes('raw', bytes).set(bytes);
+    const [elements, given] = this.#bytes('raw', bytes);
+    writeAll(elements, given);
   }
 
   /** Of 'c': the bytes up to the first NUL, copied. Writing fewer than there is room for adds a NUL. */
@@ -496,16 +486,17 @@ export class RawSharedArray<Code extends TypeCode = TypeCode> {
   }
 
   set value(bytes: Uint8Array) {
-    const elements = this.#bytes('value', bytes);
-    elements.set(bytes);
-    if (bytes.length < elements.length) elements[bytes.length] = 0;
+    const [elements, given] = this.#bytes('value', bytes);
+    writeAll(elements, given);
+    if (given.length < elements.length) writeElement(elements, given.length, 0);
   }
 
-  #bytes(name: string, bytes: unknown): Uint8Array {
+  #bytes(name: string, bytes: unknown): [elements: Elements, given: Uint8Array] {
     if (this._type !== TYPES.c) throw new TypeError(`only an array of 'c' has '${name}'`);
     if (!(bytes instanceof Uint8Array)) throw wrongType(`'${name}'`, 'a Uint8Array', bytes);
-    if (bytes.length > this.length) throw new ValueError('byte string too long');
-    return this._elements as Uint8Array;
+    const given = plainBytes(bytes);
+    if (given.length > this.length) throw new ValueError('byte string too long');
+    return [this._elements, given];
   }
 
   toJSON(): unknown[] {
@@ -527,7 +518,7 @@ function initialElements(type: Type, given: unknown): number | (number | bigint)
     if (given < 0) throw new ValueError(`Array length must be >= 0, not ${given}`);
     return given;
   }
-  if (type === TYPES.c && given instanceof Uint8Array) return given;
+  if (type === TYPES.c && given instanceof Uint8Array) return plainBytes(given);
   if (typeof (given as Iterable<unknown> | null | undefined)?.[Symbol.iterator] !== 'function') {
     throw wrongType('the second argument', 'a size or an iterable', given);
   }
@@ -549,9 +540,12 @@ export class SynchronizedArray<Code extends TypeCode = TypeCode> extends RawShar
     return this._lock;
   }
 
-  /** The typed array on the shared memory itself: the fastest access. */
-  getObj(): Elements {
-    return this._elements;
+  /**
+   * The typed array on the shared memory itself: the fastest access. @throws Error ENOSYS: this runtime allows none, as
+   * Electron.
+   */
+  getObj(): TypedArray {
+    return typedArrayOf(this._elements);
   }
 
   acquire(block?: boolean, timeout?: number | null): boolean {

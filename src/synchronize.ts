@@ -31,6 +31,7 @@ import { allocateSlots, SLOT_WORDS, Tag, tokenIn, type Place, type Segment } fro
 import { native } from './native.js';
 import { currentProcess, type AsyncOptions } from './process.js';
 import { changed, Line, watch, WatchFor } from './waiting.js';
+import { add, and, compareExchange, exchange, load, or, store, type Words } from './words.js';
 
 /** A lock's word: 0, or its owner's token in the segment, with this bit when somebody waits. */
 const WAITERS = 1;
@@ -191,7 +192,7 @@ abstract class Acquirable {
 abstract class LockBase extends Acquirable {
   // Private: JSON.stringify would show the words of the whole segment.
   readonly #segment: Segment;
-  readonly #words: Int32Array;
+  readonly #words: Words;
   readonly #index: number;
   readonly #robust: boolean;
   /** Waiting tasks of this process. */
@@ -211,7 +212,7 @@ abstract class LockBase extends Acquirable {
   /** @internal Whether this process holds it. */
   _ours(): boolean {
     const { token } = this.#segment;
-    return token !== 0 && (Atomics.load(this.#words, this.#index) & ~WAITERS) === token;
+    return token !== 0 && (load(this.#words, this.#index) & ~WAITERS) === token;
   }
 
   /** @internal Whether the present hold was acquired by a task; kept over a wait on a condition. */
@@ -225,13 +226,13 @@ abstract class LockBase extends Acquirable {
 
   /** Whether somebody holds it, at this moment. */
   locked(): boolean {
-    return Atomics.load(this.#words, this.#index) !== 0;
+    return load(this.#words, this.#index) !== 0;
   }
 
   /** @internal Takes it if nobody holds it. */
   _tryTake(): boolean {
     const mine = tokenIn(this.#segment);
-    if (Atomics.compareExchange(this.#words, this.#index, 0, mine) !== 0) return false;
+    if (compareExchange(this.#words, this.#index, 0, mine) !== 0) return false;
     this.#byTask = false;
     return true;
   }
@@ -304,7 +305,7 @@ abstract class LockBase extends Acquirable {
   _give(): boolean {
     const { token } = this.#segment;
     const released =
-      (token !== 0 && Atomics.compareExchange(this.#words, this.#index, token, 0) === token) ||
+      (token !== 0 && compareExchange(this.#words, this.#index, token, 0) === token) ||
       native.releaseLock(this.#words, this.#index);
     if (this.#line !== undefined) this.#line.poke();
     return released;
@@ -320,7 +321,7 @@ abstract class LockBase extends Acquirable {
 
   /** @internal For the text forms, CPython's. */
   _holder(): string {
-    const word = Atomics.load(this.#words, this.#index);
+    const word = load(this.#words, this.#index);
     if (word === 0) return 'None';
     return this._ours() ? currentProcess().name : 'SomeOtherProcess';
   }
@@ -610,7 +611,7 @@ const EINVAL = 22;
  */
 export class Semaphore extends Acquirable {
   // Private: JSON.stringify would show the words of the whole segment.
-  readonly #words: Int32Array;
+  readonly #words: Words;
   readonly #index: number;
   readonly #max: number;
   #line: Line<true> | undefined;
@@ -625,7 +626,7 @@ export class Semaphore extends Acquirable {
     this.#words = words;
     this.#index = index;
     this.#max = this._maximum(count);
-    Atomics.store(words, index, count);
+    store(words, index, count);
   }
 
   /** @internal */
@@ -638,8 +639,8 @@ export class Semaphore extends Acquirable {
     checkTimeout(timeout);
     const words = this.#words;
     const index = this.#index;
-    for (let value = Atomics.load(words, index); value > 0;) {
-      const seen = Atomics.compareExchange(words, index, value, value - 1);
+    for (let value = load(words, index); value > 0;) {
+      const seen = compareExchange(words, index, value, value - 1);
       if (seen === value) return true;
       value = seen;
     }
@@ -684,7 +685,7 @@ export class Semaphore extends Acquirable {
 
   /** The value at this moment. */
   getValue(): number {
-    return Atomics.load(this.#words, this.#index) & SEM_VALUE_MAX;
+    return load(this.#words, this.#index) & SEM_VALUE_MAX;
   }
 
   override _heldByTask(): boolean {
@@ -740,7 +741,7 @@ const NUMBER = ~STATE;
 export class Condition extends Acquirable {
   readonly #lock: LockBase;
   readonly #segment: Segment;
-  readonly #words: Int32Array;
+  readonly #words: Words;
   readonly #index: number;
   #lastLook = 0;
 
@@ -792,7 +793,7 @@ export class Condition extends Acquirable {
     const saved = this.#lock._releaseSave();
     const words = this.#words;
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
-    while (Atomics.load(words, waiter) === waiting) {
+    while (load(words, waiter) === waiting) {
       const left = end - performance.now();
       if (left <= 0) break;
       const began = performance.now();
@@ -823,11 +824,11 @@ export class Condition extends Acquirable {
     let aborted = true;
     let notified = false;
     try {
-      while (Atomics.load(place.words, waiter) === waiting) {
+      while (load(place.words, waiter) === waiting) {
         const left = end - performance.now();
         if (left <= 0) break;
         await changed(place, waiting, Math.min(left, SLICE_MS), signal);
-        if (Atomics.load(place.words, waiter) !== waiting) break;
+        if (load(place.words, waiter) !== waiting) break;
         this.#passOn();
       }
       aborted = false;
@@ -890,7 +891,7 @@ export class Condition extends Acquirable {
     const words = this.#words;
     const waits: { waiter: number; seen: number }[] = [];
     for (const waiter of this.#waiters()) {
-      const seen = Atomics.load(words, waiter);
+      const seen = load(words, waiter);
       if ((seen & STATE) === Waiting.waiting) waits.push({ waiter, seen });
     }
     // Numbers wrap: the difference tells who came first.
@@ -899,7 +900,7 @@ export class Condition extends Acquirable {
     for (const { waiter, seen } of waits) {
       if (left === 0) return;
       const notified = (seen & NUMBER) | Waiting.notified;
-      if (Atomics.compareExchange(words, waiter, seen, notified) !== seen) continue;
+      if (compareExchange(words, waiter, seen, notified) !== seen) continue;
       native.unpark(words, waiter, 1);
       left--;
     }
@@ -913,12 +914,12 @@ export class Condition extends Acquirable {
     this.#lastLook = now;
     const words = this.#words;
     for (const waiter of this.#waiters()) {
-      const seen = Atomics.load(words, waiter);
+      const seen = load(words, waiter);
       const state = seen & STATE;
-      const owner = Atomics.load(words, waiter + OWNER);
+      const owner = load(words, waiter + OWNER);
       if (state === Waiting.free || owner === this.#segment.token) continue;
       if (!native.isDead(words, owner)) continue;
-      if (Atomics.compareExchange(words, waiter, seen, Waiting.free) !== seen) continue;
+      if (compareExchange(words, waiter, seen, Waiting.free) !== seen) continue;
       if (state === Waiting.notified) this.#notifyFirst(1);
     }
   }
@@ -927,16 +928,16 @@ export class Condition extends Acquirable {
   get _sleepers(): number {
     let count = 0;
     for (const waiter of this.#waiters()) {
-      if ((Atomics.load(this.#words, waiter) & STATE) === Waiting.waiting) count++;
+      if ((load(this.#words, waiter) & STATE) === Waiting.waiting) count++;
     }
     return count;
   }
 
   *#waiters(): Generator<number> {
     const words = this.#words;
-    for (let block = Atomics.load(words, this.#index + FIRST_BLOCK); block !== 0;) {
+    for (let block = load(words, this.#index + FIRST_BLOCK); block !== 0;) {
       for (let i = 0; i < WAITERS_PER_BLOCK; i++) yield block + i * WAITER_WORDS;
-      block = Atomics.load(words, block + NEXT_BLOCK);
+      block = load(words, block + NEXT_BLOCK);
     }
   }
 
@@ -949,16 +950,16 @@ export class Condition extends Acquirable {
     const words = this.#words;
     let place: number | undefined;
     for (const waiter of this.#waiters()) {
-      if ((Atomics.load(words, waiter) & STATE) === Waiting.free) {
+      if ((load(words, waiter) & STATE) === Waiting.free) {
         place = waiter;
         break;
       }
     }
     place ??= this.#grow();
-    const number = Atomics.add(words, this.#index + COUNTER, 1);
-    Atomics.store(words, place + OWNER, mine);
+    const number = add(words, this.#index + COUNTER, 1);
+    store(words, place + OWNER, mine);
     const waiting = (number << 2) | Waiting.waiting;
-    Atomics.store(words, place, waiting);
+    store(words, place, waiting);
     return { place, waiting };
   }
 
@@ -967,14 +968,14 @@ export class Condition extends Acquirable {
     const words = this.#words;
     const { index } = allocateSlots(Tag.waiters, 1, this.#segment);
     let link = this.#index + FIRST_BLOCK;
-    for (let block; (block = Atomics.load(words, link)) !== 0;) link = block + NEXT_BLOCK;
-    Atomics.store(words, link, index);
+    for (let block; (block = load(words, link)) !== 0;) link = block + NEXT_BLOCK;
+    store(words, link, index);
     return index;
   }
 
   /** Gives its place up; whether it was notified. */
   #delist(waiter: number): boolean {
-    return (Atomics.exchange(this.#words, waiter, Waiting.free) & STATE) === Waiting.notified;
+    return (exchange(this.#words, waiter, Waiting.free) & STATE) === Waiting.notified;
   }
 
   override toString(): string {
@@ -1005,14 +1006,14 @@ export class Event {
   }
 
   isSet(): boolean {
-    return (Atomics.load(this.#place.words, this.#place.index) & SET) !== 0;
+    return (load(this.#place.words, this.#place.index) & SET) !== 0;
   }
 
   /** Sets the flag and wakes all that wait. A waiter that was killed holds nobody up. */
   set(): void {
     const { words, index } = this.#place;
-    for (let seen = Atomics.load(words, index); (seen & SET) === 0;) {
-      const was = Atomics.compareExchange(words, index, seen, (seen + 2) | SET);
+    for (let seen = load(words, index); (seen & SET) === 0;) {
+      const was = compareExchange(words, index, seen, (seen + 2) | SET);
       if (was === seen) {
         native.unpark(words, index, SEM_VALUE_MAX);
         return;
@@ -1022,11 +1023,11 @@ export class Event {
   }
 
   clear(): void {
-    Atomics.and(this.#place.words, this.#place.index, ~SET);
+    and(this.#place.words, this.#place.index, ~SET);
   }
 
   #hasBeenSet(since: number): boolean {
-    const now = Atomics.load(this.#place.words, this.#place.index);
+    const now = load(this.#place.words, this.#place.index);
     return (now & SET) !== 0 || now >> 1 !== since >> 1;
   }
 
@@ -1034,7 +1035,7 @@ export class Event {
   wait(timeout?: number | null): boolean {
     const milliseconds = timeoutMs(timeout);
     const { words, index } = this.#place;
-    const seen = Atomics.load(words, index);
+    const seen = load(words, index);
     if ((seen & SET) !== 0) return true;
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
     do {
@@ -1049,7 +1050,7 @@ export class Event {
   async waitAsync(timeout?: number | null, { signal }: AsyncOptions = {}): Promise<boolean> {
     const milliseconds = timeoutMs(timeout);
     checkAbortSignal(signal)?.throwIfAborted();
-    const seen = Atomics.load(this.#place.words, this.#place.index);
+    const seen = load(this.#place.words, this.#place.index);
     if ((seen & SET) === 0 && milliseconds !== 0) {
       await changed(this.#place, seen, milliseconds, signal);
     }
@@ -1102,7 +1103,7 @@ export class Barrier {
   readonly #timeout: number | null | undefined;
   readonly #lock = new BarrierLock();
   readonly #segment: Segment;
-  readonly #words: Int32Array;
+  readonly #words: Words;
   readonly #index: number;
 
   /**
@@ -1240,7 +1241,7 @@ export class Barrier {
   }
 
   #state(): number {
-    return Atomics.load(this.#words, this.#index);
+    return load(this.#words, this.#index);
   }
 
   /** What has become of the generation that began with `state`. */
@@ -1249,7 +1250,7 @@ export class Barrier {
     if (now === state) return 'open';
     if ((now ^ state) === BROKEN) return 'broken';
     const ended = (state >>> 1) % GENERATIONS_KNOWN;
-    const inVain = (Atomics.load(this.#words, this.#index + 1) >>> ended) & IN_VAIN;
+    const inVain = (load(this.#words, this.#index + 1) >>> ended) & IN_VAIN;
     return inVain === IN_VAIN ? 'broken' : 'released';
   }
 
@@ -1267,7 +1268,7 @@ export class Barrier {
 
   #inside(): number {
     let count = 0;
-    for (const at of this.#places()) if (Atomics.load(this.#words, at) !== 0) count++;
+    for (const at of this.#places()) if (load(this.#words, at) !== 0) count++;
     return count;
   }
 
@@ -1279,8 +1280,8 @@ export class Barrier {
     const last = this.#inside() === this.#parties - 1;
     let position = 0;
     for (const at of this.#places()) {
-      if (Atomics.load(this.#words, at) === 0) {
-        Atomics.store(this.#words, at, mine);
+      if (load(this.#words, at) === 0) {
+        store(this.#words, at, mine);
         return { at, position, last };
       }
       position++;
@@ -1289,7 +1290,7 @@ export class Barrier {
   }
 
   #remove({ at }: Arrival): void {
-    Atomics.store(this.#words, at, 0);
+    store(this.#words, at, 0);
   }
 
   #actAndRelease(): void {
@@ -1317,16 +1318,16 @@ export class Barrier {
     const words = this.#words;
     const state = this.#state() & ~BROKEN;
     const bit = 1 << ((state >>> 1) % GENERATIONS_KNOWN);
-    if (inVain) Atomics.or(words, this.#index + 1, bit);
-    else Atomics.and(words, this.#index + 1, ~bit);
-    for (const at of this.#places()) Atomics.store(words, at, 0);
-    Atomics.store(words, this.#index, state + GENERATION);
+    if (inVain) or(words, this.#index + 1, bit);
+    else and(words, this.#index + 1, ~bit);
+    for (const at of this.#places()) store(words, at, 0);
+    store(words, this.#index, state + GENERATION);
     native.unpark(words, this.#index, SEM_VALUE_MAX);
   }
 
   #break(): void {
-    for (const at of this.#places()) Atomics.store(this.#words, at, 0);
-    Atomics.or(this.#words, this.#index, BROKEN);
+    for (const at of this.#places()) store(this.#words, at, 0);
+    or(this.#words, this.#index, BROKEN);
     native.unpark(this.#words, this.#index, SEM_VALUE_MAX);
   }
 
@@ -1342,7 +1343,7 @@ export class Barrier {
     let found = this.#lock.ownerDied;
     this.#lock.ownerDied = false;
     for (const at of this.#places()) {
-      const party = Atomics.load(this.#words, at);
+      const party = load(this.#words, at);
       found ||= party !== 0 && native.isDead(this.#words, party);
     }
     if (found) this.#break();

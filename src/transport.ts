@@ -74,7 +74,7 @@ export interface Transport {
   close(): void;
 }
 
-const SCRATCH_BYTES = 65_536;
+const SCRATCH_BYTES = 16_384;
 let scratch: Buffer | undefined;
 
 /** Whether a received message has to be copied to be kept. */

@@ -10,6 +10,7 @@ import { abortable } from './clock.js';
 import { onNewIdentity } from './fork_child.js';
 import type { Place } from './heap.js';
 import { native, type Native } from './native.js';
+import type { Words } from './words.js';
 
 /** A word to wait for. */
 export type Spot = Pick<Place, 'words' | 'index'>;
@@ -28,7 +29,7 @@ class Listener {
   readonly #callbacks = new Map<number, () => void>();
   #lastId = 0;
 
-  constructor(words: Int32Array) {
+  constructor(words: Words) {
     this.#native = new native.SegmentListener(words, this.#onReady);
   }
 
@@ -54,7 +55,7 @@ class Listener {
   }
 }
 
-let listeners = new WeakMap<Int32Array, Listener>();
+let listeners = new WeakMap<Words, Listener>();
 let generation = 0;
 
 onNewIdentity(() => {
@@ -62,11 +63,43 @@ onNewIdentity(() => {
   generation++;
 });
 
-function listenerOf(words: Int32Array): Listener {
+function listenerOf(words: Words): Listener {
   let listener = listeners.get(words);
   if (listener === undefined) listeners.set(words, (listener = new Listener(words)));
   return listener;
 }
+
+// -------------------------------------------------------------------------------------------------
+// Turns of the event loop
+
+/**
+ * A task that always finds what it awaits goes on by microtasks alone, and timers and sockets would have to wait: after
+ * so long it lets them.
+ */
+const LONGEST_TURN_MS = 2;
+/** When this turn was first asked about; 0: not yet. */
+let turnBegan = 0;
+let asked = 0;
+
+onNewIdentity(() => (turnBegan = 0));
+
+/** Whether whoever is about to take something without waiting had better wait for the next turn first. */
+export function turnIsLong(): boolean {
+  if (turnBegan === 0) {
+    turnBegan = performance.now();
+    setImmediate(() => (turnBegan = 0));
+    return false;
+  }
+  // The clock costs more than most of what is taken.
+  return (++asked & 15) === 0 && performance.now() - turnBegan > LONGEST_TURN_MS;
+}
+
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+// -------------------------------------------------------------------------------------------------
+// Words
 
 /** Calls back once, when the word is worth another look. Answers how to stop. */
 export function watch(

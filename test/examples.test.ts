@@ -127,6 +127,7 @@ const COMPARISONS: Record<string, Comparison> = {
   },
   '21': {},
   '22': { child: /^(child)/ },
+  '25': { replace: [[/^\[42, None, 'hello'\]$/m, "[ 42, null, 'hello' ]"]] },
   '26': {
     child: /^Process pid (\d+) /,
     replace: [[/(?<=^Process )(?=\d+ (?:put|get))/gm, 'pid ']],
@@ -176,6 +177,7 @@ const COMPARISONS: Record<string, Comparison> = {
     ],
     before: [[/^(?:Producer|Consumer)/, /^Ended!/]],
   },
+  '39': { child: /^(Producer|Consumer)/, before: [[/^(Producer|Consumer)/, /^Ended/]] },
 };
 
 /** Where a number is a pid: after a word that says so, or alone on a line. */

@@ -395,7 +395,7 @@ onPosix('waitpid', () => {
   it('waits, polls with WNOHANG, and fails without such a child', async () => {
     await check(`
       const [r, w] = posix.pipe();
-      const pid = sh('cat; exit 5', { fileActions: [[posix.POSIX_SPAWN_DUP2, r, 0]] });
+      const pid = sh('read line; exit 5', { fileActions: [[posix.POSIX_SPAWN_DUP2, r, 0]] });
       posix.close(r);
       assert.deepEqual(posix.waitpid(pid, posix.WNOHANG), [0, 0]);
       posix.close(w);

@@ -9,6 +9,7 @@
 #include "core/channel.h"
 #endif
 
+#include "binding/distant.h"
 #include "binding/errors.h"
 #include "binding/sync.h"
 
@@ -195,14 +196,14 @@ class Channel : public Napi::ObjectWrap<Channel> {
                                                Number(info[0]));
     return Napi::Number::New(info.Env(), static_cast<int32_t>(word->fetch_or(1) | 1));
   }
-  // words() → { words, room, done }: an Int32Array from the segment's beginning, and where to wait in it
+  // words() → { words, room, done }: what stands for the segment, and where to wait in it
   Napi::Value Words(const Napi::CallbackInfo& info) {
     Napi::Env env = info.Env();
     constexpr size_t kBytes = core::kChannelOffset + sizeof(core::ChannelControl);
-    const Napi::Value buffer = SegmentBuffer(env, channel_->segment(), kBytes);
-    if (buffer.IsEmpty()) return env.Undefined();
+    const Napi::Value words = MakeWords(env, channel_->segment(), kBytes);
+    if (words.IsEmpty()) return env.Undefined();
     Napi::Object result = Napi::Object::New(env);
-    result["words"] = Napi::Int32Array::New(env, kBytes / 4, buffer.As<Napi::ArrayBuffer>(), 0);
+    result["words"] = words;
     result["room"] = Napi::Number::New(
         env, (core::kChannelOffset + offsetof(core::ChannelControl, get_state)) / 4);
     result["done"] = Napi::Number::New(

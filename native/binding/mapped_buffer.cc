@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <iterator>
 #include <new>
 #include <type_traits>
@@ -100,14 +102,22 @@ void MappedBuffers::MakeDirectly(Handle* hint, napi_value* buffer) {
 
 #endif
 
+bool MayMakeExternalBuffers(napi_env env) {
+  const char* told = std::getenv("NODE_MULTIPROCESSING_EXTERNAL_BUFFERS");
+  if (told != nullptr && std::strcmp(told, "forbidden") == 0) return false;
+  // Memory of its own for each probe: two ArrayBuffers must not share theirs.
+  auto* memory = new uint64_t(0);
+  napi_value probe = nullptr;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, memory, sizeof(*memory),
+      [](napi_env, void* data, void*) { delete static_cast<uint64_t*>(data); }, nullptr, &probe);
+  if (status == napi_no_external_buffers_allowed) delete memory;
+  return status == napi_ok;
+}
+
 bool MappedBuffers::MayMake(napi_env env) {
-  if (!asked_) {
-    napi_value probe = nullptr;
-    const napi_status status = napi_create_external_arraybuffer(
-        env, probe_, sizeof(probe_), [](napi_env, void*, void*) {}, nullptr, &probe);
-    allowed_ = status == napi_ok;
-    asked_ = true;
-  }
+  if (!asked_) allowed_ = MayMakeExternalBuffers(env);
+  asked_ = true;
   return allowed_;
 }
 

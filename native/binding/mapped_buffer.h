@@ -26,6 +26,10 @@
 
 namespace mp {
 
+// Whether this runtime allows ArrayBuffers on memory that is not V8's. For tests alone, the environment variable
+// NODE_MULTIPROCESSING_EXTERNAL_BUFFERS=forbidden has it say no.
+bool MayMakeExternalBuffers(napi_env env);
+
 class MappedBuffers : public std::enable_shared_from_this<MappedBuffers> {
  public:
   // Empty, with an exception pending, where the runtime does not allow it; the mapping is gone then.
@@ -67,7 +71,6 @@ class MappedBuffers : public std::enable_shared_from_this<MappedBuffers> {
   bool direct_ = true;
   bool asked_ = false;
   bool allowed_ = false;
-  char probe_[8] = {};
   std::unordered_map<void*, Handle> entries_;
   // The number of entries at which the dead ones are looked for.
   size_t crowded_ = 64;

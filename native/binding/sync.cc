@@ -1,7 +1,7 @@
 // Segments, locks and waits, for src/heap.ts and src/synchronize.ts.
 //
-// A word is named by the Int32Array over its whole segment and its index there: the array's memory is the
-// segment's, so the native side needs no table of its own to find it.
+// A word is named by the Int32Array over its whole segment, or what stands for it (distant.h), and its index there:
+// the array's memory is the segment's, so the native side needs no table of its own to find it.
 
 #include <napi.h>
 #include <uv.h>
@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include "core/listener.h"
@@ -22,6 +23,7 @@
 #endif
 
 #include "callback.h"
+#include "distant.h"
 #include "errors.h"
 #include "sync.h"
 
@@ -57,6 +59,12 @@ Registry& TheRegistry() {
   return *registry;
 }
 
+// A thread that the child will not have may be inside: a fork waits until it is out.
+void KeepRegistryForkable() {
+  pthread_atfork([] { TheRegistry().mutex.lock(); }, [] { TheRegistry().mutex.unlock(); },
+                 [] { TheRegistry().mutex.unlock(); });
+}
+
 void Orphan(const Name& name) {
   const SegmentPtr segment = name.segment.lock();
   if (segment != nullptr) core::OrphanLocks(segment->header(), name.token);
@@ -78,40 +86,21 @@ void RegisterSegment(const SegmentPtr& segment) {
 
 namespace {
 
-Word* WordsOf(const Napi::CallbackInfo& info) {
-  return reinterpret_cast<Word*>(info[0].As<Napi::Int32Array>().Data());
-}
+Word* SegmentOf(const Napi::CallbackInfo& info) { return WordsOf(info.Env(), info[0]); }
 
 core::SegmentHeader* HeaderOf(const Napi::CallbackInfo& info) {
-  return reinterpret_cast<core::SegmentHeader*>(WordsOf(info));
+  return reinterpret_cast<core::SegmentHeader*>(SegmentOf(info));
 }
 
 Word* WordOf(const Napi::CallbackInfo& info) {
-  return WordsOf(info) + info[1].As<Napi::Number>().Uint32Value();
+  return SegmentOf(info) + info[1].As<Napi::Number>().Uint32Value();
 }
 
 core::Deadline DeadlineOf(const Napi::Value& milliseconds) {
   return core::Deadline::AfterMs(milliseconds.As<Napi::Number>().DoubleValue());
 }
 
-}  // namespace
-
-Napi::Value SegmentBuffer(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
-  auto* held = new SegmentPtr(segment);
-  napi_value buffer;
-  const napi_status status = napi_create_external_arraybuffer(
-      env, segment->base(), bytes,
-      [](napi_env, void*, void* hint) { delete static_cast<SegmentPtr*>(hint); }, held, &buffer);
-  if (status == napi_ok) return Napi::Value(env, buffer);
-  delete held;
-  Napi::Error::New(env, "this runtime forbids external ArrayBuffers, which shared memory needs")
-      .ThrowAsJavaScriptException();
-  return Napi::Value();
-}
-
-namespace {
-
-// createSegment() → { words, fd }: an Int32Array straight on memory that every fork from now on shares.
+// createSegment() → { words, fd }: memory that every fork from now on shares.
 Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto segment = Segment::Create();
@@ -119,17 +108,16 @@ Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
     ThrowErrno(env, segment.error().errnum, segment.error().syscall);
     return env.Undefined();
   }
-  const Napi::Value buffer = SegmentBuffer(env, segment.value(), core::kSegmentBytes);
-  if (buffer.IsEmpty()) return env.Undefined();
+  const Napi::Value words = MakeWords(env, segment.value(), core::kSegmentBytes);
+  if (words.IsEmpty()) return env.Undefined();
   RegisterSegment(segment.value());
   Napi::Object result = Napi::Object::New(env);
-  result["words"] = Napi::Int32Array::New(env, core::kSegmentBytes / sizeof(Word),
-                                          buffer.As<Napi::ArrayBuffer>(), 0);
+  result["words"] = words;
   result["fd"] = Napi::Number::New(env, segment.value()->fd());
   return result;
 }
 
-// createSharedBuffer(bytes) → an ArrayBuffer of zeroed bytes, in a mapping of its own.
+// createSharedBuffer(bytes) → zeroed bytes, in a mapping of their own.
 Napi::Value CreateSharedBuffer(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto bytes = static_cast<size_t>(info[0].As<Napi::Number>().Int64Value());
@@ -138,7 +126,7 @@ Napi::Value CreateSharedBuffer(const Napi::CallbackInfo& info) {
     ThrowErrno(env, segment.error().errnum, segment.error().syscall);
     return env.Undefined();
   }
-  const Napi::Value buffer = SegmentBuffer(env, segment.value(), bytes);
+  const Napi::Value buffer = MakeBytes(env, segment.value(), bytes);
   return buffer.IsEmpty() ? env.Undefined() : buffer;
 }
 
@@ -188,7 +176,7 @@ void RememberName(Napi::Env env, const SegmentPtr& segment, uint32_t token) {
 // enrol(words) → the calling thread's token in this segment. From now on its end orphans what it holds there.
 Napi::Value Enrol(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const SegmentPtr segment = FindSegment(WordsOf(info));
+  const SegmentPtr segment = FindSegment(SegmentOf(info));
   const auto token = core::Enrol(segment->header());
   if (!token.ok()) {
     ThrowErrno(env, token.error().errnum, token.error().syscall,
@@ -264,8 +252,8 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
     uv_unref(reinterpret_cast<uv_handle_t*>(async_));
     // The function leads back to this object: what it is for keeps both, or, while it waits, the event loop does.
     callback_ = Napi::Weak(info[1].As<Napi::Function>());
-    listener_ =
-        new core::Listener(FindSegment(WordsOf(info)), [async = async_] { uv_async_send(async); });
+    listener_ = new core::Listener(FindSegment(SegmentOf(info)),
+                                   [async = async_] { uv_async_send(async); });
   }
 
   ~SegmentListener() override {
@@ -316,7 +304,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
 
 void OrphanOwnLocks() {
   Registry& registry = TheRegistry();
-  // Another thread may hold it, and in a child it may be one that does not exist.
+  // Another thread may hold it, which at the end may have been ended itself.
   if (registry.pid != getpid() || registry.names.empty() || !registry.mutex.try_lock()) return;
   for (const Name& name : registry.names) Orphan(name);
   registry.names.clear();
@@ -324,8 +312,13 @@ void OrphanOwnLocks() {
 }
 
 void InitSync(Napi::Env env, Napi::Object exports) {
-  static const int registered = std::atexit(OrphanOwnLocks);
-  (void)registered;
+  static const bool once = [] {
+    std::atexit(OrphanOwnLocks);
+    KeepRegistryForkable();
+    return true;
+  }();
+  (void)once;
+  InitDistant(env, exports);
   exports["createSegment"] = Napi::Function::New(env, CreateSegment, "createSegment");
   exports["createSharedBuffer"] =
       Napi::Function::New(env, CreateSharedBuffer, "createSharedBuffer");

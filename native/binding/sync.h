@@ -15,9 +15,6 @@ namespace mp {
 #if !defined(_WIN32)
 // So that words of it can be waited for.
 void RegisterSegment(const std::shared_ptr<core::Segment>& segment);
-// An ArrayBuffer straight on its beginning, which keeps it. Empty, with an exception pending.
-Napi::Value SegmentBuffer(Napi::Env env, const std::shared_ptr<core::Segment>& segment,
-                          size_t bytes);
 #endif
 
 // At a normal end: they stay locked, and are not taken for those of a process that was killed.

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -47,12 +48,16 @@ constexpr int kReceiveCloexec = 0;
 //
 // A sleep and the wake-up from it cost 15 to 40 µs, an answer of a busy peer 2. So a receiver first looks again and
 // again, for kSpinNs at most, and only on a connection where that has paid off lately: its score goes up when a
-// frame came while it looked, or so soon after it fell asleep that looking would have done, and down otherwise.
+// frame came while it looked, or so soon after it fell asleep that looking would have done; it goes down when it
+// looked in vain. Where two processes both sleep, each finds the other slow: so one sleep in kProbe is preceded by
+// a look whatever the score. After kPoliteNs it offers the CPU to others between the looks: one of them may be
+// the peer.
 
-constexpr int64_t kSpinNs = 40'000;
-constexpr int64_t kWorthSpinningNs = 70'000;
+constexpr int64_t kSpinNs = 50'000;
+constexpr int64_t kPoliteNs = 15'000;
 constexpr double kSpinLimit = 8;
-constexpr double kSpinCost = 2;
+constexpr double kSpinCost = 4;
+constexpr double kProbe = 16;
 constexpr int kLooksPerClock = 4;
 
 bool SeveralCpus() {
@@ -66,6 +71,14 @@ void SpinPaid(FrameState* state) {
 
 void SpinFailed(FrameState* state) {
   state->spin_score = std::max(0.0, state->spin_score - kSpinCost);
+}
+
+bool MaySpin(FrameState* state) {
+  if (state->spin_score > 0) return true;
+  state->sleeps += 1;
+  if (state->sleeps < kProbe) return false;
+  state->sleeps = 0;
+  return true;
 }
 
 // --- reading ---------------------------------------------------------------------------------------
@@ -163,14 +176,13 @@ struct Reader {
     const ssize_t at_once = Once(data, size, false);
     if (at_once >= 0 || !WouldBlock(errno)) return at_once;
     const int64_t begin = MonotonicNs();
-    if (state->spin_score > 0) {
+    if (MaySpin(state)) {
       const ssize_t got = Spin(data, size, begin);
       if (got >= 0 || !WouldBlock(errno)) return got;
+      return Read(data, size);
     }
     const ssize_t got = Read(data, size);
-    const int saved = errno;
-    if (got > 0 && MonotonicNs() - begin < kWorthSpinningNs) SpinPaid(state);
-    errno = saved;
+    if (got > 0 && MonotonicNs() - begin < kSpinNs) SpinPaid(state);
     return got;
   }
 
@@ -181,7 +193,9 @@ struct Reader {
         if (got >= 0) SpinPaid(state);
         if (got >= 0 || !WouldBlock(errno)) return got;
       }
-      if (MonotonicNs() - begin > kSpinNs || deadline.passed()) break;
+      const int64_t spun = MonotonicNs() - begin;
+      if (spun > kSpinNs || deadline.passed()) break;
+      if (spun > kPoliteNs) sched_yield();
     }
     SpinFailed(state);
     errno = EAGAIN;

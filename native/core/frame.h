@@ -33,9 +33,9 @@ struct FrameState {
   double filled;      // of the payload, so far
   double header_got;  // bytes of the header, so far
   unsigned char header[16];
-  double spin_score;  // see kSpinLimit
+  double spin_score;  // whether looking again has paid off
   double not_socket;  // 1: recv(2) does not know it, read(2) does
-  double reserved;
+  double sleeps;      // since the last probe
 };
 static_assert(sizeof(FrameState) == 8 * sizeof(double), "eight doubles in src/transport.ts");
 static_assert(offsetof(FrameState, spin_score) == 5 * sizeof(double), "as src/transport.ts has it");

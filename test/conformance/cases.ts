@@ -20,6 +20,18 @@ export interface CaseOptions extends RunOptions {
   method?: string;
 }
 
+/** The same promises under other circumstances: their name in titles, and the environment that brings them about. */
+export interface Variant {
+  how?: string;
+  env?: RunOptions['env'];
+}
+
+/** As in a runtime whose V8 has a sandbox. */
+export const withoutExternalBuffers = (method: string): Variant => ({
+  how: `${method}, no external ArrayBuffers`,
+  env: { NODE_MULTIPROCESSING_EXTERNAL_BUFFERS: 'forbidden' },
+});
+
 /** Runs one case. */
 export async function runCase(
   fixture: string,

@@ -5,27 +5,27 @@
 
 import { describe, expect, test } from 'vitest';
 import { report, runFixture } from '../support/fixture.js';
-import { testCases } from './cases.js';
+import { testCases, type Variant } from './cases.js';
 
 const OBJECTS = ['lock', 'semaphore', 'condition', 'event', 'barrier'];
 
-export function synchronizeConformance(method: string): void {
-  describe.each(OBJECTS)(`Synchronisation (${method}): %s`, (object) => {
-    testCases(`synchronize/${object}.mjs`, { method });
+export function synchronizeConformance(method: string, { env, how = method }: Variant = {}): void {
+  describe.each(OBJECTS)(`Synchronisation (${how}): %s`, (object) => {
+    testCases(`synchronize/${object}.mjs`, { method, env });
   });
 
-  describe(`Synchronisation (${method}): tasks`, () => {
-    testCases('synchronize/tasks.mjs', { method });
+  describe(`Synchronisation (${how}): tasks`, () => {
+    testCases('synchronize/tasks.mjs', { method, env });
   });
 
-  describe(`Synchronisation (${method}): memory, threads, descriptors`, () => {
-    testCases('synchronize/resources.mjs', { method, execArgv: ['--expose-gc'] });
+  describe(`Synchronisation (${how}): memory, threads, descriptors`, () => {
+    testCases('synchronize/resources.mjs', { method, env, execArgv: ['--expose-gc'] });
   });
 
-  describe(`Synchronisation (${method}): Ctrl-C`, () => {
+  describe(`Synchronisation (${how}): Ctrl-C`, () => {
     const WAITS = ['lock', 'rlock', 'semaphore', 'condition', 'event', 'barrier'];
     test.each(WAITS)('a blocked wait dies of it: %s', async (wait) => {
-      const result = await runFixture('synchronize/interrupted.mjs', { args: [wait, method] });
+      const result = await runFixture('synchronize/interrupted.mjs', { args: [wait, method], env });
       expect(result.signal, report(result)).toBe('SIGINT');
       expect(result.stdout, report(result)).toBe('waiting\n');
     });
@@ -35,6 +35,7 @@ export function synchronizeConformance(method: string): void {
       async (wait) => {
         const result = await runFixture('synchronize/interrupted.mjs', {
           args: [wait, method, 'listener'],
+          env,
         });
         expect(result.code, report(result)).toBe(0);
         expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');

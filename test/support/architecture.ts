@@ -23,6 +23,7 @@ export const LAYERS: readonly (readonly string[])[] = [
     'lazy_builtin',
     'node_internals',
     'fork_child',
+    'words',
     'heap',
     'waiting',
     'fork',

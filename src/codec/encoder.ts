@@ -1,199 +1,99 @@
 /**
- * The encoder and the decoder: values to bytes and back, in one walk each.
+ * The encoder: a value to bytes, in one walk.
  *
  * Guarantees, for whoever sends a value through a channel:
  * - what arrives is what `structuredClone` gives, plus what it loses: classes (references.ts), an error's own
  *   properties, Buffers as Buffers. What cannot be carried throws a PicklingError that names the place inside
  *   the value; nothing is left behind by it.
  * - Objects met twice are one object on arrival, cycles included.
- * - Binary data of BULK_MIN bytes and more is not copied into the head: the message has views of the sender's
- *   memory, and on arrival the ArrayBuffers given to `decode` become the values' memory.
- * - Whatever bytes `decode` is given, it answers a value or throws an UnpicklingError; every length is checked
- *   against the bytes that are there before anything is allocated for it. It does run what the bytes refer to
- *   (modules, reducers): bytes from a stranger must not be read, as with pickle.
+ * - Binary data of BULK_MIN bytes and more is not copied: the message has views of the sender's memory.
  *
- * The format, little-endian, private to one version of the package:
+ * State lives in variables of the module, for speed; a hook or getter of the user may encode something itself in
+ * the middle, so it is saved when `encode` is entered a second time.
  *
- *   head     version | flags | value | [table of ArrayBuffers | its place: u32, if HAS_TABLE]
- *   value    tag | what the tag says
- *   count    LEB128, at most 2 ** 32 - 1
- *   key      a value, nearly always a short string
- *
- * State lives in variables of the module, for speed; hooks of the user may encode and decode in the middle of
- * either, so both save it when they are entered a second time.
- *
- * When a process dies here, nothing is shared yet. Channels and reduction.ts may import this file.
+ * When a process dies here, nothing is shared yet. Only reduction.ts may import this file.
  */
 
-import { constants } from 'node:buffer';
-import path from 'node:path';
 import { inspect, types } from 'node:util';
-import { PicklingError, UnpicklingError } from './errors.js';
+import { PicklingError } from '../errors.js';
 import {
   BUILTIN,
   GLOBAL,
   hasPrivateMembers,
+  isOfLibrary,
   referenceOf,
   registryVersion,
-  resolve,
-  type Reference,
-} from './references.js';
-
-/** Binary data of this many bytes, or more, travels beside the head. */
-export const BULK_MIN = 4096;
-
-/** A value taken apart: `head.subarray(0, headLength)`, and what was kept out of it. */
-export interface Message {
-  /** Scratch memory of the codec, valid until the next encode() of this thread. */
-  head: Buffer;
-  headLength: number;
-  /** Views of the sender's memory, in order; empty for nearly all messages. */
-  bulk: readonly Uint8Array[];
-  /** Descriptors that must be sent along; empty nearly always. */
-  fds: readonly number[];
-}
-
-export interface EncodeContext {
-  /** False: the channel cannot carry descriptors, and objects that need them are refused. True by default. */
-  fds?: boolean;
-  /**
-   * What becomes of an error whose class no other process can find. 'nearest' (the default): it arrives as an
-   * error of the nearest class above that can be found, with its own name, message, stack, cause and
-   * properties: somebody must learn what went wrong. 'refuse': PicklingError.
-   */
-  errors?: 'nearest' | 'refuse';
-  /** What messages call the value; 'value' by default. */
-  name?: string;
-}
-
-/** For the `encode` of an object of the library. */
-export interface InternalEncodeContext extends EncodeContext {
-  /** Sends a descriptor along. @returns the number to ask for it on arrival. @throws PicklingError */
-  addFd(fd: number): number;
-}
-
-/** For its `decode`. */
-export interface InternalDecodeContext {
-  /** The descriptor, which from here on belongs to the caller. @throws UnpicklingError there is none. */
-  takeFd(index: number): number;
-}
-
-/** How a class of the library travels. The payload is any value that can be encoded. */
-export interface InternalCodec<T extends object> {
-  encode(value: T, context: InternalEncodeContext): unknown;
-  decode(payload: never, context: InternalDecodeContext): T;
-}
-
-/** `[callable, args]` or `[callable, args, state]`. */
-export type Reduced = readonly [callable: unknown, args: readonly unknown[], state?: unknown];
-
-/** The method that takes an instance apart: Python's `__reduce__`. */
-export const reduce: unique symbol = Symbol('multiprocessing.reduce') as never;
-/** The method that takes the state on arrival: Python's `__setstate__`. */
-export const setState: unique symbol = Symbol('multiprocessing.setState') as never;
-
-// -------------------------------------------------------------------------------------------------
-// Format
-
-const VERSION = 1;
-/** Some object is referred to a second time: the decoder has to number them. */
-const HAS_REFS = 1;
-const HAS_TABLE = 2;
-
-// 0x00 to 0x3f: the integers 0 to 63.
-const SHORT_STRING = 0x40; // … to 0x7f: latin1, of 0 to 63 characters
-const SMALL_OBJECT = 0x80; // … to 0x8f: of 0 to 15 properties, each a key and a value
-const SMALL_ARRAY = 0x90; // … to 0x9f: of 0 to 15 elements
-const UNDEFINED = 0xa0;
-const NULL = 0xa1;
-const FALSE = 0xa2;
-const TRUE = 0xa3;
-const INT8 = 0xa4;
-const INT16 = 0xa5;
-const INT32 = 0xa6;
-const DOUBLE = 0xa7;
-const LATIN1 = 0xa8; // count of characters | bytes
-const UTF16 = 0xa9; // count of units | units
-const BIGINT = 0xaa; // 1 if negative | count of bytes | magnitude
-const OBJECT = 0xab; // count | properties
-const ARRAY = 0xac; // count | elements
-const REF = 0xad; // count: the number of an object that came before
-const DATE = 0xae; // double
-const MAP = 0xaf; // count | keys and values
-const SET = 0xb0; // count | values
-const BUFFER = 0xb1; // count | bytes
-const BULK_BUFFER = 0xb2; // count: which bulk | double: its length
-const VIEW = 0xb3; // type | count: which ArrayBuffer | doubles: offset, length
-const ARRAY_BUFFER = 0xb4; // count: which of the table
-const HOLES = 0xb5; // count: of missing elements, only in arrays
-const ABSENT = 0xb6; // as the value of a property: a getter has removed it
-const REFERENCE = 0xb7; // kind | where: value | count | names: values
-const INSTANCE = 0xb8; // class: value | OBJECT
-const DERIVED = 0xb9; // class: value | the built-in state: value | OBJECT: own properties
-const REDUCED = 0xba; // callable: value | args: value | state: value or ABSENT
-const INTERNAL = 0xbb; // tag: value | class or NULL: value | payload: value
-const ERROR = 0xbc; // class: value | flags | name message stack cause errors: values | OBJECT
-const REGEXP = 0xbd; // source flags: values
-const BOXED = 0xbe; // value
-const WITH_PROPERTIES = 0xbf; // an array: value | OBJECT
-
-// What an error has.
-const OWN_NAME = 1;
-const OWN_MESSAGE = 2;
-const OWN_STACK = 4;
-const OWN_CAUSE = 8;
-const OWN_ERRORS = 16;
-const ERROR_PARTS = [
-  [OWN_NAME, 'name'],
-  [OWN_MESSAGE, 'message'],
-  [OWN_STACK, 'stack'],
-  [OWN_CAUSE, 'cause'],
-  [OWN_ERRORS, 'errors'],
-] as const;
-
-const TYPED_ARRAYS = [
-  Int8Array,
-  Uint8Array,
-  Uint8ClampedArray,
-  Int16Array,
-  Uint16Array,
-  Int32Array,
-  Uint32Array,
-  Float32Array,
-  Float64Array,
-  BigInt64Array,
-  BigUint64Array,
-] as const;
-const DATA_VIEW = TYPED_ARRAYS.length;
-const FLOAT16 = DATA_VIEW + 1;
-
-type ViewClass = {
-  new (buffer: ArrayBuffer, byteOffset: number, length: number): ArrayBufferView;
-  readonly BYTES_PER_ELEMENT?: number;
-  readonly prototype: object;
-};
-
-function viewClass(type: number): ViewClass | undefined {
-  if (type === DATA_VIEW) return DataView as ViewClass;
-  if (type === FLOAT16) return (globalThis as { Float16Array?: ViewClass }).Float16Array;
-  return TYPED_ARRAYS[type] as ViewClass | undefined;
-}
-
-/** Of heads and flat messages: what a u32 can count, and a Buffer of this Node can hold. */
-const MOST_BYTES = Math.min(0xffff_ffff, constants.MAX_LENGTH);
+} from '../references.js';
+import {
+  BULK_MIN,
+  reduce,
+  VERSION,
+  HAS_REFS,
+  HAS_TABLE,
+  SHORT_STRING,
+  SMALL_OBJECT,
+  SMALL_ARRAY,
+  UNDEFINED,
+  NULL,
+  FALSE,
+  TRUE,
+  INT8,
+  INT16,
+  INT32,
+  DOUBLE,
+  LATIN1,
+  UTF16,
+  BIGINT,
+  OBJECT,
+  ARRAY,
+  REF,
+  DATE,
+  MAP,
+  SET,
+  BUFFER,
+  BULK_BUFFER,
+  VIEW,
+  ARRAY_BUFFER,
+  HOLES,
+  ABSENT,
+  REFERENCE,
+  INSTANCE,
+  DERIVED,
+  REDUCED,
+  INTERNAL,
+  ERROR,
+  REGEXP,
+  BOXED,
+  WITH_PROPERTIES,
+  END,
+  ROW,
+  OWN_NAME,
+  ERROR_PARTS,
+  TYPED_ARRAYS,
+  DATA_VIEW,
+  FLOAT16,
+  viewClass,
+  MOST_BYTES,
+  NO_FDS,
+  isStackOverflow,
+  type Message,
+  type EncodeContext,
+  type InternalEncodeContext,
+  type Reduced,
+  type Bytes,
+} from './format.js';
+import { quoted, nameOf, constructorOf, describe, shown } from './names.js';
+import {
+  hooksVersion,
+  internalPrototypes,
+  reducerOfNode,
+  reducers,
+  type Internal,
+  type Reducer,
+} from './hooks.js';
 
 // -------------------------------------------------------------------------------------------------
 // The encoder's state
-
-/** Node's own copying functions: what `buf.write` and `buf.toString` call once they know the encoding. */
-interface Bytes extends Buffer {
-  latin1Write(text: string, offset: number, length: number): number;
-  ucs2Write(text: string, offset: number, length: number): number;
-  hexWrite(text: string, offset: number, length: number): number;
-  latin1Slice(start: number, end: number): string;
-  ucs2Slice(start: number, end: number): string;
-  hexSlice(start: number, end: number): string;
-}
 
 const SCRATCH_BYTES = 1 << 16;
 /** Scratch memory beyond this is given back when it was not needed for a while. */
@@ -222,6 +122,8 @@ let buffers: { buffer: ArrayBuffer; from: number; to: number }[] = [];
 let trail: unknown[] = [];
 let kinds: number[] = [];
 let level = 0;
+/** Keys of a Map are in the trail, which may be large objects. */
+let trailHolds = false;
 const BY_KEY = 0;
 const BY_INDEX = 1;
 const MAP_KEY = 2;
@@ -236,7 +138,6 @@ let context: InternalEncodeContext;
 let busy = false;
 
 const NO_BULK: readonly Uint8Array[] = Object.freeze([]);
-const NO_FDS: readonly number[] = Object.freeze([]);
 const message: Message = { head: out, headLength: 0, bulk: NO_BULK, fds: NO_FDS };
 const DEFAULT_CONTEXT = contextOf({});
 
@@ -352,21 +253,16 @@ function run(value: unknown, options: EncodeContext | undefined): void {
 
 /** Nothing of the value is kept alive by the codec. */
 function reset(): void {
-  if (met > 0) first.fill(undefined, 0, FEW);
+  for (let i = met < FEW ? met : FEW; i-- > 0;) first[i] = undefined;
   numbers = undefined;
-  if (trail.length > 64) {
+  if (trailHolds || trail.length > 64) {
     trail = [];
     kinds = [];
-  } else {
-    trail.fill(undefined);
+    trailHolds = false;
   }
   if (bulk.length > 0) bulk = [];
   if (fds.length > 0) fds = [];
   if (buffers.length > 0) buffers = [];
-}
-
-function isStackOverflow(error: unknown): boolean {
-  return error instanceof RangeError && error.message.includes('call stack');
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -408,38 +304,8 @@ function step(kind: number, item: unknown): string {
   }
 }
 
-function quoted(text: string): string {
-  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
-}
-
-function shown(key: unknown): string {
-  if (typeof key === 'string') return quoted(key);
-  if (typeof key === 'bigint') return `${key}n`;
-  return typeof key === 'object' && key !== null ? describe(key) : String(key);
-}
-
 function refused(why: string, options?: ErrorOptions): PicklingError {
   return new PicklingError(`cannot pickle ${place()}: it ${why}`, options);
-}
-
-function nameOf(fn: unknown): string {
-  if (typeof fn !== 'function') return '';
-  const name = Object.getOwnPropertyDescriptor(fn, 'name')?.value as unknown;
-  return typeof name === 'string' ? name : '';
-}
-
-function constructorOf(prototype: object | null): unknown {
-  return prototype === null
-    ? undefined
-    : Object.getOwnPropertyDescriptor(prototype, 'constructor')?.value;
-}
-
-/** 'a Foo', without running code of the program. */
-function describe(value: object): string {
-  if (types.isProxy(value)) return 'a Proxy';
-  const name = nameOf(constructorOf(Object.getPrototypeOf(value) as object | null));
-  const noun = name === '' ? 'object of a class without a name' : name;
-  return /^[aeiou]/i.test(noun) ? `an ${noun}` : `a ${noun}`;
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -612,6 +478,7 @@ const arrayPrototype = Array.prototype;
 const bufferPrototype = Buffer.prototype;
 
 function writeObject(value: object): void {
+  if (pos + 16 > room) grow(16);
   if (isKnown(value)) return;
   const prototype = Object.getPrototypeOf(value) as object | null;
   if (prototype === objectPrototype) {
@@ -626,35 +493,116 @@ function writeObject(value: object): void {
 }
 
 function writePlain(value: Record<string, unknown>): void {
-  const keys = Object.keys(value);
-  // Also the objects of JavaScript that look plain: their first key tells.
-  if ((keys.length === 0 || keys[0] === '0') && types.isArgumentsObject(value)) {
-    throw refused('is an arguments object: send [...arguments]');
+  if (inheritsProperties()) {
+    writeProperties(value, Object.keys(value));
+    return;
   }
-  writeProperties(value, keys);
+  if (pos >= room) grow(1);
+  const start = pos++;
+  const here = level++;
+  kinds[here] = BY_KEY;
+  let count = 0;
+  // V8 has the keys and places of such an object at hand: half the time of Object.keys().
+  for (const key in value) {
+    // Also the arguments of a function look plain; their first key tells.
+    if (count === 0 && key === '0') {
+      level = here;
+      refuseArguments(value);
+      level = here + 1;
+    }
+    count++;
+    trail[here] = key;
+    writeString(key);
+    write(value[key]);
+  }
+  level = here;
+  if (count < 16) {
+    out[start] = SMALL_OBJECT | count;
+    if (count === 0) refuseArguments(value);
+  } else {
+    out[start] = OBJECT;
+    if (pos >= room) grow(1);
+    out[pos++] = END;
+  }
 }
 
-function writeProperties(value: Record<string, unknown>, keys: readonly string[]): void {
-  const { length } = keys;
-  if (length < 16) {
-    if (pos >= room) grow(1);
-    out[pos++] = SMALL_OBJECT | length;
-  } else {
-    if (pos >= room) grow(1);
-    out[pos++] = OBJECT;
-    writeCount(length);
+/** Somebody gave Object.prototype enumerable properties: `for in` would have them in every object. */
+function inheritsProperties(): boolean {
+  for (const _ in EMPTY) return true;
+  return false;
+}
+
+const EMPTY = {};
+
+function refuseArguments(value: object): void {
+  if (types.isArgumentsObject(value)) {
+    throw refused('is an arguments object: send [...arguments]');
   }
+}
+
+/**
+ * An object in an array: its keys are left out if they are those of the one before. Answers the keys for the next
+ * one, undefined if it must not go by them.
+ */
+function writeRow(
+  value: Record<string, unknown>,
+  above: readonly string[] | undefined,
+): readonly string[] | undefined {
+  if (isKnown(value)) return above;
+  if (types.isProxy(value)) throw refused('is a Proxy');
+  const keys = Object.keys(value);
+  const { length } = keys;
+  let same = above !== undefined && length === above.length;
+  for (let i = 0; same && i < length; i++) same = keys[i] === above![i];
+  if (!same) {
+    if (length === 0 || keys[0] === '0') refuseArguments(value);
+    return writeProperties(value, keys) && length > 0 ? keys : undefined;
+  }
+  if (pos >= room) grow(1);
+  out[pos++] = ROW;
   const here = level++;
   kinds[here] = BY_KEY;
   for (let i = 0; i < length; i++) {
     const key = keys[i]!;
     trail[here] = key;
-    writeString(key);
     const item = value[key];
-    if (item === undefined && !Object.hasOwn(value, key)) out[pos++] = ABSENT;
+    if (item === undefined) writeUndefined(value, key);
     else write(item);
   }
   level = here;
+  return above;
+}
+
+/** True: the property is there. */
+function writeUndefined(value: object, key: string): boolean {
+  const isThere = Object.hasOwn(value, key);
+  if (pos >= room) grow(1);
+  out[pos++] = isThere ? UNDEFINED : ABSENT;
+  return isThere;
+}
+
+/** True: all of them were there; a getter may remove one. */
+function writeProperties(value: Record<string, unknown>, keys: readonly string[]): boolean {
+  const { length } = keys;
+  if (pos >= room) grow(1);
+  out[pos++] = length < 16 ? SMALL_OBJECT | length : OBJECT;
+  const here = level++;
+  kinds[here] = BY_KEY;
+  let complete = true;
+  for (let i = 0; i < length; i++) {
+    const key = keys[i]!;
+    trail[here] = key;
+    writeString(key);
+    const item = value[key];
+    if (item !== undefined) write(item);
+    else if (!writeUndefined(value, key)) complete = false;
+  }
+  level = here;
+  if (length >= 16) {
+    if (pos >= room) grow(1);
+    out[pos++] = END;
+  }
+  return complete;
 }
 
 /** Elements up to which it is cheaper to have all keys listed than to ask `inspect`. */
@@ -674,7 +622,7 @@ function extraKeys(array: readonly unknown[]): string[] {
     return NO_KEYS;
   }
   const keys = Object.keys(array);
-  if (keys.length === length && (length === 0 || keys[length - 1] === String(length - 1))) {
+  if (keys.length === length && (length === 0 || isLast(keys[length - 1]!, length - 1))) {
     return NO_KEYS;
   }
   const from = keys.findIndex((key) => !isIndex(key));
@@ -682,6 +630,11 @@ function extraKeys(array: readonly unknown[]): string[] {
 }
 
 const NO_KEYS: string[] = [];
+
+/** Indices come first: if the last key is the last index, there is nothing else. */
+function isLast(key: string, index: number): boolean {
+  return index < 10 ? key.length === 1 && key.charCodeAt(0) === 48 + index : key === String(index);
+}
 
 function isIndex(key: string): boolean {
   const number = Number(key);
@@ -710,12 +663,23 @@ function writeElements(value: readonly unknown[]): void {
   }
   const here = level++;
   kinds[here] = BY_INDEX;
+  let above: readonly string[] | undefined;
   for (let i = 0; i < length; i++) {
     const item = value[i];
-    if (item === undefined && !Object.hasOwn(value, i)) {
+    trail[here] = i;
+    if (typeof item === 'number') {
+      if (pos + 16 > room) grow(16);
+      writeNumber(item);
+    } else if (typeof item === 'object' && item !== null && length > 1) {
+      if (Object.getPrototypeOf(item) === objectPrototype) {
+        above = writeRow(item as Record<string, unknown>, above);
+      } else {
+        above = undefined;
+        writeObject(item);
+      }
+    } else if (item === undefined && !Object.hasOwn(value, i)) {
       i += writeHoles(value, i, length) - 1;
     } else {
-      trail[here] = i;
       write(item);
     }
   }
@@ -750,9 +714,9 @@ let plansOf = -1;
 function planOf(prototype: object | null, value: object): Plan {
   if (prototype === bufferPrototype) return writeBuffer;
   if (prototype === null) return writeWithoutPrototype;
-  if (plansOf !== registryVersion() + internalCount()) {
+  if (plansOf !== registryVersion() + hooksVersion()) {
     plans = new WeakMap(BUILTIN_PLANS);
-    plansOf = registryVersion() + internalCount();
+    plansOf = registryVersion() + hooksVersion();
   }
   let plan = plans.get(prototype);
   if (plan === undefined) {
@@ -1003,6 +967,7 @@ function writeMap(value: Map<unknown, unknown>): void {
     write(key);
     kinds[here] = MAP_VALUE;
     trail[here] = key;
+    trailHolds = true;
     write(item);
   }
   level = here;
@@ -1232,33 +1197,6 @@ function bytesOf(buffer: ArrayBuffer, from: number, length: number): Uint8Array 
 // -------------------------------------------------------------------------------------------------
 // Hooks
 
-type Reducer = (value: never) => Reduced;
-
-const reducers = new Map<object, Reducer>();
-
-/** Instances of exactly this class are taken apart by `reducer`. Mirrors `copyreg.pickle`. */
-export function registerReducer(Class: object, reducer: Reducer): void {
-  reducers.set(Class, reducer);
-  plansOf = -1;
-}
-
-/** Classes of node whose objects are what they were made from. Not touched before one comes: node makes them late. */
-const REDUCERS_OF_NODE: Record<string, Reducer> = {
-  URL: (url: URL) => [URL, [url.href]],
-  DOMException: (error: DOMException) => [
-    DOMException,
-    [error.message, { name: error.name, ...('cause' in error ? { cause: error.cause } : {}) }],
-  ],
-};
-
-function reducerOfNode(Class: object): Reducer | undefined {
-  const name = nameOf(Class);
-  if (!Object.hasOwn(REDUCERS_OF_NODE, name)) return undefined;
-  return (globalThis as unknown as Record<string, unknown>)[name] === Class
-    ? REDUCERS_OF_NODE[name]
-    : undefined;
-}
-
 function reduceByMethod(value: { [reduce](): Reduced }): Reduced {
   return value[reduce]();
 }
@@ -1306,33 +1244,6 @@ function writeReduced(value: object, reducer: Reducer): void {
   }
 }
 
-interface Internal {
-  tag: string;
-  Class: { prototype: object };
-  codec: InternalCodec<object>;
-}
-
-const internals = new Map<string, Internal>();
-const internalPrototypes = new Map<object, Internal>();
-
-function internalCount(): number {
-  return internals.size;
-}
-
-/**
- * How objects of one class of the library travel, and of classes that extend it. Called once, when the class's
- * module is loaded. `tag` is part of the format.
- */
-export function registerInternal<T extends object>(
-  Class: abstract new (...args: never[]) => T,
-  tag: string,
-  codec: InternalCodec<T>,
-): void {
-  const internal = { tag, Class: Class as unknown as { prototype: object }, codec: codec as never };
-  internals.set(tag, internal);
-  internalPrototypes.set(internal.Class.prototype, internal);
-}
-
 function internalPlan(prototype: object): Plan | undefined {
   for (let at: object | null = prototype; at !== null; at = Object.getPrototypeOf(at)) {
     const internal = internalPrototypes.get(at);
@@ -1362,656 +1273,4 @@ function writeInternal(value: object, { tag, codec }: Internal, Class: object | 
     reducing.delete(value);
   }
   level--;
-}
-
-/** The package's own classes can be found, being exports; their objects are more than their properties. */
-function isOfLibrary({ where }: Reference): boolean {
-  return where.startsWith(LIBRARY);
-}
-
-const LIBRARY = import.meta.dirname + path.sep;
-
-// -------------------------------------------------------------------------------------------------
-// The decoder
-
-let from = out;
-let at = 0;
-let end = 0;
-/** The objects so far, if the message refers to any of them again. */
-let objects: unknown[] | undefined;
-let tables: { buffer: ArrayBuffer; base: number }[] = [];
-let bulks: readonly ArrayBuffer[] = [];
-let descriptors: readonly number[] = [];
-/** The prototype and the number of the next object that is made. */
-let derived: { prototype: object; number: number } | undefined;
-let decoding = false;
-
-const NOTHING = Buffer.alloc(0) as Bytes;
-const NO_BUFFERS: readonly ArrayBuffer[] = Object.freeze([]);
-/** Stands for an object whose arguments are being read. */
-const PENDING = Symbol('pending');
-
-/**
- * Puts a value together again.
- *
- * @param head the bytes from `start` to `end` are the message's head; they are not needed afterwards.
- * @param bulk the bulks of the message, in order, exactly as long as they were: they become the memory of the
- *   value's Buffers, typed arrays and ArrayBuffers.
- * @param fds the descriptors that came along. Each that an object has taken over is replaced by -1: the others
- *   are the caller's to close, also after an error.
- * @throws UnpicklingError no message of this version, or one that names what is not here; `cause` has what a
- *   module or a hook threw.
- */
-export function decode(
-  head: Buffer,
-  start: number,
-  end_: number,
-  bulk: readonly ArrayBuffer[] = NO_BUFFERS,
-  fds: readonly number[] = NO_FDS,
-): unknown {
-  if (!(start >= 0 && end_ - start >= 3 && end_ <= head.length)) throw malformed('is too short');
-  if (head[start] !== VERSION) throw malformed('is of another version, or not from this package');
-  const outer = decoding
-    ? { from, at, end, objects, tables, bulks, descriptors, derived }
-    : undefined;
-  decoding = true;
-  from = head as Bytes;
-  at = start + 2;
-  end = end_;
-  derived = undefined;
-  bulks = bulk;
-  descriptors = fds;
-  try {
-    const has = head[start + 1]!;
-    if (has > (HAS_REFS | HAS_TABLE)) throw malformed('has unknown flags');
-    objects = (has & HAS_REFS) === 0 ? undefined : [];
-    if ((has & HAS_TABLE) !== 0) readTable();
-    const value = read();
-    if (at !== end) throw malformed('has bytes left over');
-    return value;
-  } catch (error) {
-    throw asUnpickling(error);
-  } finally {
-    if (outer === undefined) {
-      decoding = false;
-      from = NOTHING;
-      objects = undefined;
-      bulks = NO_BUFFERS;
-      derived = undefined;
-      if (tables.length > 0) tables = [];
-    } else {
-      ({ from, at, end, objects, tables, bulks, descriptors, derived } = outer);
-    }
-  }
-}
-
-function asUnpickling(error: unknown): UnpicklingError {
-  if (error instanceof UnpicklingError) return error;
-  if (isStackOverflow(error)) {
-    return new UnpicklingError('the message is nested too deeply', { cause: error });
-  }
-  const why = error instanceof Error ? error.message : String(error);
-  return new UnpicklingError(`the message cannot be put together: ${why}`, { cause: error });
-}
-
-function malformed(what: string): UnpicklingError {
-  return new UnpicklingError(`not a message of node-multiprocessing: it ${what}`);
-}
-
-/** @throws UnpicklingError there are fewer bytes left. */
-function need(bytes: number): void {
-  if (bytes > end - at) throw malformed('is cut off');
-}
-
-const eight = new Uint8Array(8);
-const double = new Float64Array(eight.buffer);
-const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
-
-function readDouble(): number {
-  need(8);
-  if (littleEndian) {
-    for (let i = 0; i < 8; i++) eight[i] = from[at + i]!;
-  } else {
-    for (let i = 0; i < 8; i++) eight[7 - i] = from[at + i]!;
-  }
-  at += 8;
-  return double[0]!;
-}
-
-function readCount(): number {
-  let count = 0;
-  let factor = 1;
-  for (;;) {
-    if (at >= end) throw malformed('is cut off');
-    const byte = from[at++]!;
-    count += (byte & 127) * factor;
-    if (byte < 128) break;
-    factor *= 128;
-    if (factor > 2 ** 28) throw malformed('has an impossible length');
-  }
-  if (count > 0xffff_ffff) throw malformed('has an impossible length');
-  return count;
-}
-
-/** A count of things that take at least one byte each. */
-function readLength(): number {
-  const length = readCount();
-  need(length);
-  return length;
-}
-
-/** Numbers the object, and makes it of the class that is waiting for its built-in part. */
-function made<T extends object>(object: T): T {
-  if (derived !== undefined) {
-    const { prototype, number } = derived;
-    derived = undefined;
-    Object.setPrototypeOf(object, prototype);
-    if (objects !== undefined) objects[number] = object;
-  } else if (objects !== undefined) {
-    objects.push(object);
-  }
-  return object;
-}
-
-function read(): unknown {
-  if (at >= end) throw malformed('is cut off');
-  const tag = from[at++]!;
-  if (tag < SHORT_STRING) return tag;
-  if (tag < SMALL_OBJECT) return readLatin1(tag & 63);
-  if (tag < SMALL_ARRAY) return readPlain(tag & 15);
-  if (tag < UNDEFINED) return readElements(tag & 15);
-  switch (tag) {
-    case UNDEFINED:
-      return undefined;
-    case NULL:
-      return null;
-    case FALSE:
-      return false;
-    case TRUE:
-      return true;
-    case INT8:
-      need(1);
-      return (from[at++]! << 24) >> 24;
-    case INT16:
-      need(2);
-      at += 2;
-      return ((from[at - 2]! | (from[at - 1]! << 8)) << 16) >> 16;
-    case INT32:
-      need(4);
-      at += 4;
-      return from[at - 4]! | (from[at - 3]! << 8) | (from[at - 2]! << 16) | (from[at - 1]! << 24);
-    case DOUBLE:
-      return readDouble();
-    case LATIN1:
-      return readLatin1(readLength());
-    case UTF16:
-      return readUtf16();
-    case BIGINT:
-      return readBigInt();
-    case OBJECT:
-      return readPlain(readLength());
-    case ARRAY:
-      return readElements(readCount());
-    default:
-      return readOther(tag);
-  }
-}
-
-function readOther(tag: number): unknown {
-  switch (tag) {
-    case REF:
-      return readRef();
-    case DATE:
-      return made(new Date(readDouble()));
-    case MAP:
-      return readMap();
-    case SET:
-      return readSet();
-    case BUFFER:
-      return readBuffer();
-    case BULK_BUFFER:
-      return readBulkBuffer();
-    case VIEW:
-      return readView();
-    case ARRAY_BUFFER:
-      return made(tableAt(readCount()).buffer);
-    case REFERENCE:
-      return readReference();
-    case INSTANCE:
-      return readInstance();
-    case DERIVED:
-      return readDerived();
-    case REDUCED:
-      return readReduced();
-    case INTERNAL:
-      return readInternal();
-    case ERROR:
-      return readError();
-    case REGEXP:
-      return made(new RegExp(readText(), readText()));
-    case BOXED:
-      return readBoxed();
-    case WITH_PROPERTIES: {
-      const array = read();
-      if (!Array.isArray(array)) throw malformed('has properties of something else than an array');
-      readProperties(array);
-      return array;
-    }
-    default:
-      throw malformed(`has an unknown tag, ${tag}`);
-  }
-}
-
-// -------------------------------------------------------------------------------------------------
-// Decoding: strings, numbers
-
-/** Up to this length a string is put together here. */
-const ASSEMBLED = 10;
-const code = String.fromCharCode;
-
-function readLatin1(length: number): string {
-  need(length);
-  const start = at;
-  at += length;
-  if (length > ASSEMBLED) return from.latin1Slice(start, at);
-  switch (length) {
-    case 0:
-      return '';
-    case 1:
-      return code(from[start]!);
-    case 2:
-      return code(from[start]!, from[start + 1]!);
-    case 3:
-      return code(from[start]!, from[start + 1]!, from[start + 2]!);
-    case 4:
-      return code(from[start]!, from[start + 1]!, from[start + 2]!, from[start + 3]!);
-    default:
-      return (
-        code(from[start]!, from[start + 1]!, from[start + 2]!, from[start + 3]!) +
-        from.latin1Slice(start + 4, at)
-      );
-  }
-}
-
-/** Strings that came lately, by their bytes: keys, above all. */
-const KNOWN = 1024;
-const LONGEST_KNOWN = 24;
-const lately: string[] = new Array<string>(KNOWN).fill('');
-
-function known(start: number, length: number): string {
-  let hash = length;
-  for (let i = 0; i < length; i++) hash = (Math.imul(hash, 31) + from[start + i]!) | 0;
-  hash = (hash ^ (hash >>> 10)) & (KNOWN - 1);
-  const candidate = lately[hash]!;
-  if (candidate.length === length) {
-    let i = 0;
-    while (i < length && candidate.charCodeAt(i) === from[start + i]) i++;
-    if (i === length) return candidate;
-  }
-  // Made a property's name, which V8 keeps only one of: setting a property with it is quick.
-  const [key] = Object.keys({ [from.latin1Slice(start, start + length)]: 0 });
-  lately[hash] = key!;
-  return key!;
-}
-
-function readKey(): string {
-  if (at >= end) throw malformed('is cut off');
-  const tag = from[at++]!;
-  if ((tag & 0xc0) === SHORT_STRING) {
-    const length = tag & 63;
-    if (length > LONGEST_KNOWN) return readLatin1(length);
-    need(length);
-    const start = at;
-    at += length;
-    return known(start, length);
-  }
-  if (tag === LATIN1) return readLatin1(readLength());
-  if (tag === UTF16) return readUtf16();
-  throw malformed('has a key that is no string');
-}
-
-function readText(): string {
-  return readKey();
-}
-
-function readUtf16(): string {
-  const bytes = 2 * readCount();
-  need(bytes);
-  at += bytes;
-  return from.ucs2Slice(at - bytes, at);
-}
-
-function readBigInt(): bigint {
-  need(1);
-  const negative = from[at++] === 1;
-  const length = readLength();
-  at += length;
-  const value = length === 0 ? 0n : BigInt(`0x${from.hexSlice(at - length, at)}`);
-  return negative ? -value : value;
-}
-
-// -------------------------------------------------------------------------------------------------
-// Decoding: objects
-
-function readPlain(count: number): object {
-  const object: Record<string, unknown> = made({});
-  for (let i = 0; i < count; i++) {
-    const key = readKey();
-    if (from[at] === ABSENT && at < end) at++;
-    else if (key === '__proto__') define(object, key, read());
-    else object[key] = read();
-  }
-  return object;
-}
-
-function define(object: object, key: string, value: unknown, enumerable = true): void {
-  Object.defineProperty(object, key, { value, enumerable, writable: true, configurable: true });
-}
-
-/** Own properties, past setters: what a class does with an assignment is not asked. */
-function readProperties(object: object): void {
-  if (at >= end) throw malformed('is cut off');
-  const tag = from[at++]!;
-  let count = tag & 15;
-  if (tag === OBJECT) count = readLength();
-  else if ((tag & 0xf0) !== SMALL_OBJECT) throw malformed('lacks properties');
-  for (let i = 0; i < count; i++) {
-    const key = readKey();
-    if (from[at] === ABSENT && at < end) {
-      at++;
-      continue;
-    }
-    const value = read();
-    if (key in object) define(object, key, value);
-    else (object as Record<string, unknown>)[key] = value;
-  }
-}
-
-/** Missing elements in a row, up to which an array has memory for them. */
-const FAR = 64;
-
-function readElements(length: number): unknown[] {
-  const array: unknown[] = made([]);
-  for (let i = 0; i < length;) {
-    if (from[at] === HOLES && at < end) {
-      at++;
-      const holes = readCount();
-      if (holes === 0 || holes > length - i) throw malformed('has an impossible length');
-      i += holes;
-      // Memory for many missing elements is not for a few bytes to claim: V8 keeps such an array sparse.
-      if (holes > FAR) array.length = 0xffff_ffff;
-      array.length = i;
-    } else {
-      const element = read();
-      if (i < array.length) throw malformed('has an array that changes');
-      array.push(element);
-      i++;
-    }
-  }
-  return array;
-}
-
-function readRef(): unknown {
-  const number = readCount();
-  if (objects === undefined || number >= objects.length) throw malformed('refers to nothing');
-  const object = objects[number];
-  if (object === PENDING) throw malformed('has an object among its own arguments');
-  return object;
-}
-
-function readMap(): object {
-  const count = readLength();
-  const map = made(new Map<unknown, unknown>());
-  for (let i = 0; i < count; i++) {
-    const key = read();
-    addToMap.call(map, key, read());
-  }
-  return map;
-}
-
-function readSet(): object {
-  const count = readLength();
-  const set = made(new Set<unknown>());
-  for (let i = 0; i < count; i++) addToSet.call(set, read());
-  return set;
-}
-
-/** Not those of a class that extends them. */
-const addToMap = Map.prototype.set;
-const addToSet = Set.prototype.add;
-
-function readBoxed(): object {
-  const value = read();
-  if (typeof value === 'object' || typeof value === 'function' || value === undefined) {
-    throw malformed('has a boxed object');
-  }
-  return made(Object(value) as object);
-}
-
-function readError(): object {
-  const number = reserve();
-  const Class = readClass();
-  need(1);
-  const has = from[at++]!;
-  const error = Reflect.construct(Error, [], Class) as Error;
-  settle(number, error);
-  if ((has & OWN_STACK) === 0) delete error.stack;
-  for (const [bit, key] of ERROR_PARTS) if ((has & bit) !== 0) define(error, key, read(), false);
-  readProperties(error);
-  return error;
-}
-
-/** A number for an object that is not made yet. Also what `made` would do for a class that waits. */
-function reserve(): number {
-  if (derived !== undefined) throw malformed('has a class of a class');
-  return objects === undefined ? -1 : objects.push(PENDING) - 1;
-}
-
-function settle(number: number, object: unknown): void {
-  if (objects !== undefined) objects[number] = object;
-}
-
-// -------------------------------------------------------------------------------------------------
-// Decoding: binary data
-
-function readBuffer(): object {
-  const length = readLength();
-  const buffer = Buffer.allocUnsafe(length);
-  if (length < 32) for (let i = 0; i < length; i++) buffer[i] = from[at + i]!;
-  else from.copy(buffer, 0, at, at + length);
-  at += length;
-  return made(buffer);
-}
-
-function bulkAt(index: number, length: number): ArrayBuffer {
-  const buffer = bulks[index];
-  if (buffer === undefined || buffer.byteLength !== length) {
-    throw malformed('does not go with the binary data that came along');
-  }
-  return buffer;
-}
-
-function readBulkBuffer(): object {
-  const index = readCount();
-  const length = readDouble();
-  return made(Buffer.from(bulkAt(index, length), 0, length));
-}
-
-/** See writeTable. Leaves `end` at where the value ends. */
-function readTable(): void {
-  const start = at;
-  const last = end - 4;
-  at = last;
-  if (last < start) throw malformed('is cut off');
-  const place = from.readUInt32LE(last) + start - 2;
-  if (place < start || place >= last) throw malformed('is cut off');
-  [at, end] = [place, last];
-  const count = readLength();
-  const found: typeof tables = [];
-  for (let i = 0; i < count; i++) {
-    const base = readDouble();
-    const length = readDouble();
-    need(1);
-    const beside = from[at++] === 1;
-    if (beside) {
-      found.push({ buffer: bulkAt(readCount(), length), base });
-    } else {
-      if (!(length >= 0)) throw malformed('has an impossible length');
-      need(length);
-      const bytes = new Uint8Array(length);
-      bytes.set(from.subarray(at, at + length));
-      at += length;
-      found.push({ buffer: bytes.buffer, base });
-    }
-  }
-  if (at !== end) throw malformed('has bytes left over');
-  tables = found;
-  at = start;
-  end = place;
-}
-
-function tableAt(index: number): { buffer: ArrayBuffer; base: number } {
-  const entry = tables[index];
-  if (entry === undefined) throw malformed('refers to nothing');
-  return entry;
-}
-
-function readView(): object {
-  need(1);
-  const Class = viewClass(from[at++]!);
-  if (Class === undefined)
-    throw malformed('has a typed array that this version of Node does not know');
-  const { buffer, base } = tableAt(readCount());
-  const offset = readDouble() - base;
-  const length = readDouble();
-  // Of wrong ones the constructor complains.
-  return made(new Class(buffer, offset, length));
-}
-
-// -------------------------------------------------------------------------------------------------
-// Decoding: classes
-
-function readReference(): object {
-  need(1);
-  const kind = from[at++]!;
-  const where = readText();
-  const count = readLength();
-  const names: string[] = [];
-  for (let i = 0; i < count; i++) names.push(readText());
-  const number = reserve();
-  const found = resolve({ kind, where, names });
-  settle(number, found);
-  return found;
-}
-
-type Constructible = { prototype: object } & (new (...args: unknown[]) => object);
-
-function readClass(): Constructible {
-  const Class = read();
-  if (typeof Class !== 'function') throw malformed('has no class where there must be one');
-  const { prototype } = Class as unknown as Constructible;
-  if (typeof prototype !== 'object' || prototype === null) {
-    throw new UnpicklingError(`${nameOf(Class) || 'what was a class'} is no class in this process`);
-  }
-  return Class as unknown as Constructible;
-}
-
-/** The constructor is not run, as pickle does it. */
-function readInstance(): object {
-  const number = reserve();
-  const { prototype } = readClass();
-  const object = Object.create(prototype) as object;
-  settle(number, object);
-  readProperties(object);
-  return object;
-}
-
-const BUILTIN_STATES: readonly number[] = [
-  ARRAY,
-  DATE,
-  MAP,
-  SET,
-  VIEW,
-  ARRAY_BUFFER,
-  REGEXP,
-  BOXED,
-];
-
-function readDerived(): object {
-  const number = reserve();
-  const { prototype } = readClass();
-  const tag = at < end ? from[at]! : 0;
-  if ((tag & 0xf0) !== SMALL_ARRAY && !BUILTIN_STATES.includes(tag)) {
-    throw malformed('has a class of something that it cannot extend');
-  }
-  derived = { prototype, number };
-  const object = read() as object;
-  readProperties(object);
-  return object;
-}
-
-function readReduced(): unknown {
-  const number = reserve();
-  const callable = read();
-  if (typeof callable !== 'function') throw malformed('has no function where there must be one');
-  const count = readLength();
-  const args: unknown[] = [];
-  for (let i = 0; i < count; i++) args.push(read());
-  const object = isConstructor(callable)
-    ? (Reflect.construct(callable, args) as unknown)
-    : Reflect.apply(callable, undefined, args);
-  settle(number, object);
-  if (at < end && from[at] === ABSENT) {
-    at++;
-    return object;
-  }
-  applyState(object, read());
-  return object;
-}
-
-/** Called with `new`: classes, and JavaScript's own constructors. */
-function isConstructor(callable: object): boolean {
-  const { prototype } = callable as { prototype?: unknown };
-  if (typeof prototype !== 'object' || prototype === null) return false;
-  const source = Function.prototype.toString.call(callable);
-  return (
-    source.startsWith('class') ||
-    source.endsWith('{ [native code] }') ||
-    Object.getOwnPropertyNames(prototype).length > 1
-  );
-}
-
-function applyState(object: unknown, state: unknown): void {
-  if (typeof object !== 'object' || object === null)
-    throw malformed('has the state of a primitive');
-  const method = (object as { [setState]?: unknown })[setState];
-  if (typeof method === 'function') {
-    Reflect.apply(method, object, [state]);
-    return;
-  }
-  if (typeof state !== 'object' || state === null)
-    throw malformed('has a state without properties');
-  for (const [key, value] of Object.entries(state)) define(object, key, value);
-}
-
-function readInternal(): unknown {
-  const tag = readText();
-  const internal = internals.get(tag);
-  if (internal === undefined) throw new UnpicklingError(`this version knows no '${tag}'`);
-  const number = reserve();
-  const Class = at < end && from[at] === NULL ? undefined : readClass();
-  if (Class === undefined) at++;
-  const payload = read();
-  const taken = descriptors as number[];
-  const object = internal.codec.decode(payload as never, {
-    takeFd(index) {
-      const fd = taken[index];
-      if (fd === undefined || fd < 0) throw malformed('lacks a descriptor');
-      taken[index] = -1;
-      return fd;
-    },
-  });
-  if (Class !== undefined) Object.setPrototypeOf(object, Class.prototype);
-  settle(number, object);
-  return object;
 }

@@ -1,0 +1,3 @@
+/** The child of pipe.ipc.mjs: sends everything back. */
+
+process.on('message', (message) => process.send(message));
