@@ -26,6 +26,10 @@ export function queuesConformance(method: string): void {
     testCases('queues/tasks.mjs', { method });
   });
 
+  describe(`Queues (${method}): wait`, () => {
+    testCases('queues/wait.mjs', { method });
+  });
+
   describe(`Queues (${method}): messages`, () => {
     const fixture = 'queues/messages.mjs';
     for (const title of titlesOf(fixture)) {
