@@ -50,7 +50,7 @@ onNewIdentity(() => generation++);
 /** A message that outlives the codec's memory. */
 function keep(message: Message): Message {
   const head = Buffer.from(message.head.subarray(0, message.headLength));
-  return { ...message, head, bulk: message.bulk.map((bytes) => Uint8Array.from(bytes)) };
+  return { ...message, head, bulk: message.bulk.map((bytes) => new Uint8Array(bytes)) };
 }
 
 /** A descriptor would have to be handed over by somebody who runs. */
@@ -104,19 +104,30 @@ class Channel<T> {
   put(item: T, milliseconds: number): boolean {
     const message = encode(item, CONTEXT);
     const tasksFirst = this.#putters !== undefined && !this.#putters.empty;
-    if (!tasksFirst && this.#append(message, 0)) return true;
-    if (milliseconds === 0) return false;
+    if (!tasksFirst) {
+      if (this.#append(message, 0)) return true;
+      if (milliseconds === 0) return false;
+    }
     const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
     const waitFor = (one: Message): boolean => {
       const left = end === Infinity ? -1 : Math.max(0, end - performance.now());
       return waitInSlices(left, (slice) => this.#append(one, slice));
     };
-    // What tasks of this process wait to put was there before.
+    return this.#putForTasks(waitFor) && waitFor(message);
+  }
+
+  /** What tasks of this process wait to put was there before. False: no room for all of it. */
+  #putForTasks(attempt: (message: Message) => boolean): boolean {
     for (let first; (first = this.#putters?.first) !== undefined;) {
-      if (!waitFor(first)) return false;
-      this.#putters!.serveFirst(DONE);
+      let outcome: Outcome<true> = DONE;
+      try {
+        if (!attempt(first)) return false;
+      } catch (error) {
+        outcome = { error };
+      }
+      this.#putters!.serveFirst(outcome);
     }
-    return waitFor(message);
+    return true;
   }
 
   /** The item is as it was at the call. False: no room in time. */
@@ -130,14 +141,17 @@ class Channel<T> {
       (wake) => this.#watchRoom(wake),
       (first) => this.#putForTask(first),
     );
-    if (this.#putters.empty && this.#append(message, 0)) {
+    const append = (one: Message): boolean => this.#append(one, 0);
+    if (this.#putForTasks(append) && append(message)) {
       // It is in the queue: only the answer waits.
       if (turnIsLong()) await nextTurn();
       return true;
     }
     if (milliseconds === 0) return false;
-    const outcome = await this.#putters.wait(milliseconds, signal, keep(message));
-    if (outcome === undefined) return false;
+    const kept = keep(message);
+    const outcome = await this.#putters.wait(milliseconds, signal, kept);
+    // In a loop that turns slowly the time may be up before anybody has looked.
+    if (outcome === undefined) return this.#putForTasks(append) && append(kept);
     if ('error' in outcome) throw outcome.error;
     return true;
   }
@@ -206,17 +220,18 @@ class Channel<T> {
       (wake) => this.#watchMessages(wake),
       () => this.#getForTask(),
     );
-    if (turnIsLong()) {
-      await nextTurn();
-      signal?.throwIfAborted();
-    }
-    if (this.#getters.empty || milliseconds === 0) {
+    // In a turn that is long it stands in line, so that nobody overtakes it meanwhile.
+    if (milliseconds === 0 || (this.#getters.empty && !turnIsLong())) {
       const item = this.tryGet();
       if (item !== NOTHING) return { value: item };
     }
     if (milliseconds === 0) return undefined;
     const outcome = await this.#getters.wait(milliseconds, signal, undefined);
-    if (outcome === undefined) return undefined;
+    if (outcome === undefined) {
+      // In a loop that turns slowly the time may be up before anybody has looked.
+      const item = this.#getters.empty ? this.tryGet() : NOTHING;
+      return item === NOTHING ? undefined : { value: item };
+    }
     if ('error' in outcome) throw outcome.error;
     return outcome;
   }
@@ -282,13 +297,10 @@ class Channel<T> {
   }
 }
 
-/** Calls back in a moment. Answers how to prevent it. */
+/** Calls back when the event loop has turned. Answers how to prevent it. */
 function soon(callback: () => void): () => void {
-  let wanted = true;
-  queueMicrotask(() => {
-    if (wanted) callback();
-  });
-  return () => (wanted = false);
+  const immediate = setImmediate(callback);
+  return () => clearImmediate(immediate);
 }
 
 /** The time that a call with Python's `block, timeout` may wait. */
@@ -436,6 +448,7 @@ export class Queue<T = unknown> {
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
     this.#closing ??= new AbortController();
+    if (this.#closed) this.#closing.abort();
     const closing = this.#closing.signal;
     const left = new AbortController();
     const signal = AbortSignal.any([closing, left.signal]);
@@ -508,10 +521,11 @@ export class SimpleQueue<T = unknown> {
     this.#channel.put(item, -1);
   }
 
-  /** As `put`, which does not wait either. */
+  /** As `put`; lets the event loop turn now and then. @throws the signal's reason. */
   async putAsync(item: T, { signal }: AsyncOptions = {}): Promise<void> {
+    this.#checkOpen('put');
     checkAbortSignal(signal)?.throwIfAborted();
-    this.put(item);
+    await this.#channel.putAsync(item, -1, signal);
   }
 
   /** Waits for an item. @throws Error EBADF: closed. */

@@ -104,6 +104,20 @@ const COMPARISONS: Record<string, Comparison> = {
   },
   '15': { stderr: [/^Process raises:$/m, /\bRuntimeError: There was an error!$/m] },
   '17': { child: /^(In .*)$/ },
+  '18': {},
+  '19': {
+    replace: [
+      // As many as the machine has CPUs, twice; who takes which task is chance.
+      [/^Creating [1-9]\d* consumers$/m, 'Creating N consumers'],
+      [/^Consumer-\d+: Exiting\n(?=[^]*^Consumer-\d+: Exiting$)/gm, ''],
+      [/^Consumer-\d+(?=: )/gm, 'Consumer-N'],
+    ],
+    child: /^((?:Consumer-N|Result): .*)$/,
+    before: [
+      [/^Creating/, /^Consumer/],
+      [/^Consumer/, /^Result/],
+    ],
+  },
   '20': {
     child: /^(wait_for_event\w*):/,
     before: [
@@ -114,6 +128,14 @@ const COMPARISONS: Record<string, Comparison> = {
   '21': {},
   '22': { child: /^(child)/ },
   '25': { replace: [[/^\[42, None, 'hello'\]$/m, "[ 42, null, 'hello' ]"]] },
+  '26': {
+    child: /^Process pid (\d+) /,
+    replace: [[/(?<=^Process )(?=\d+ (?:put|get))/gm, 'pid ']],
+    before: ['A', 'B', 'C', 'D'].map((value) => [
+      new RegExp(`put ${value} to`),
+      new RegExp(`get ${value} from`),
+    ]),
+  },
   '27': {},
   '28': {
     child: /^(子进程id:\d+|我是子进程)/,
@@ -145,6 +167,16 @@ const COMPARISONS: Record<string, Comparison> = {
   '34': {},
   '35': {},
   '36': { child: /^Pid: (\d+)/ },
+  '37': { child: /^(Producer|Consumer)/, before: [[/^(?:Producer|Consumer)/, /^Ended!/]] },
+  '38': {
+    child: /^(Producer|Consumer)/,
+    replace: [
+      // What was put is got afterwards.
+      [/^(Producer put {2})(\d[\d.e-]*)$(?=[^]*^Consumer get \2$)/gm, '$1NUMBER'],
+      [/^(Consumer get )\d[\d.e-]*$/gm, '$1NUMBER'],
+    ],
+    before: [[/^(?:Producer|Consumer)/, /^Ended!/]],
+  },
   '39': { child: /^(Producer|Consumer)/, before: [[/^(Producer|Consumer)/, /^Ended/]] },
 };
 

@@ -16,6 +16,7 @@
 #include "core/readiness.h"
 #endif
 
+#include "binding/callback.h"
 #include "binding/errors.h"
 
 namespace mp {
@@ -252,7 +253,7 @@ class Watch : public Napi::ObjectWrap<Watch> {
     Napi::HandleScope scope(env);
     Napi::Function callback = callback_.Value();
     Rest();
-    callback.MakeCallback(env.Global(), {}, context_);
+    CallBack(callback, {}, context_);
   }
 
   Napi::AsyncContext context_;

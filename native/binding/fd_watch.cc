@@ -3,6 +3,7 @@
 #include <napi.h>
 #include <uv.h>
 
+#include "callback.h"
 #include "errors.h"
 
 namespace mp {
@@ -46,7 +47,7 @@ class FdWatch : public Napi::ObjectWrap<FdWatch> {
     Napi::HandleScope scope(env);
     Napi::Function callback = callback_.Value();
     Finish();
-    callback.MakeCallback(env.Global(), {}, context_);
+    CallBack(callback, {}, context_);
   }
 
   void Stop(const Napi::CallbackInfo&) { Finish(); }

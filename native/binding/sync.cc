@@ -22,6 +22,7 @@
 #include "core/lock.h"
 #endif
 
+#include "callback.h"
 #include "distant.h"
 #include "errors.h"
 #include "sync.h"
@@ -289,7 +290,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
     if (ready.empty() || callback_.IsEmpty() || callback_.Value().IsEmpty()) return;
     Napi::Array ids = Napi::Array::New(env, ready.size());
     for (uint32_t i = 0; i < ready.size(); i++) ids[i] = Napi::Number::New(env, ready[i]);
-    callback_.Value().MakeCallback(env.Global(), {ids}, context_);
+    CallBack(callback_.Value(), {ids}, context_);
   }
 
   Napi::AsyncContext context_;

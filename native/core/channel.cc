@@ -157,6 +157,20 @@ class Channel::Hold {
 // -------------------------------------------------------------------------------------------------
 // Making one
 
+namespace {
+
+// A queue takes at most a quarter of the address space that is to be had in one piece: the program needs some, too.
+bool IsAffordable(size_t bytes) {
+  constexpr size_t kShare = 4;
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* probe = mmap(nullptr, kShare * bytes, PROT_NONE, kFlags, -1, 0);
+  if (probe == MAP_FAILED) return false;
+  munmap(probe, kShare * bytes);
+  return true;
+}
+
+}  // namespace
+
 Channel::Channel(std::shared_ptr<Segment> segment, Bell bell)
     : segment_(std::move(segment)), bell_(std::move(bell)) {
   char* base = static_cast<char*>(segment_->base());
@@ -176,9 +190,15 @@ Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
     const size_t table_bytes = size_t{chunks} * sizeof(ChunkEntry);
     const size_t chunks_offset =
         (table_offset + table_bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
-    auto segment = Segment::Create(chunks_offset + size_t{chunks} * kChunkBytes);
+    const size_t bytes = chunks_offset + size_t{chunks} * kChunkBytes;
+    const bool least = chunks / 4 < kLeastChunks;
+    if (!IsAffordable(bytes)) {
+      if (least) return OsError{ENOMEM, "mmap"};
+      continue;
+    }
+    auto segment = Segment::Create(bytes);
     if (!segment.ok()) {
-      if (chunks / 4 < kLeastChunks) return segment.error();
+      if (least) return segment.error();
       continue;
     }
     char* base = static_cast<char*>(segment.value()->base());

@@ -1,0 +1,80 @@
+/**
+ * What `Queue`, `JoinableQueue` and `SimpleQueue` promise, whatever the start method: CPython's `_TestQueue` and
+ * `_TestSimpleQueue`, and what is beyond Python.
+ */
+
+import { spawnSync } from 'node:child_process';
+import os from 'node:os';
+import path from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { report, runFixture, runOk } from '../support/fixture.js';
+import { fixtures } from '../support/paths.js';
+import { runCase, testCases, titlesOf } from './cases.js';
+
+const python = spawnSync('python3', ['--version']).status === 0;
+
+/** The queue and both processes hold such a message. */
+const LARGE = 'one GiB';
+const roomForLarge = os.freemem() > 8 * 2 ** 30 && process.env['MP_TEST_LARGE'] === '1';
+
+export function queuesConformance(method: string): void {
+  describe(`Queues (${method})`, () => {
+    testCases('queues/queue.mjs', { method });
+  });
+
+  describe(`Queues (${method}): tasks`, () => {
+    testCases('queues/tasks.mjs', { method });
+  });
+
+  describe(`Queues (${method}): wait`, () => {
+    testCases('queues/wait.mjs', { method });
+  });
+
+  describe(`Queues (${method}): messages`, () => {
+    const fixture = 'queues/messages.mjs';
+    for (const title of titlesOf(fixture)) {
+      test.skipIf(title === LARGE && !roomForLarge)(title, () =>
+        runCase(fixture, title, { method }),
+      );
+    }
+  });
+
+  describe(`Queues (${method}): memory, descriptors, limits, Workers`, () => {
+    testCases('queues/resources.mjs', { method, execArgv: ['--expose-gc'] });
+  });
+
+  describe.runIf(python)(`Queues (${method}): beside CPython`, () => {
+    test('calls answer and throw the same', async () => {
+      const ours = await runOk('queues/outcomes.mjs', { args: [method] });
+      const original = path.join(fixtures, 'queues/outcomes.py');
+      const theirs = await runOk(original, { node: 'python3', env: { PYTHONUTF8: '1' } });
+      expect(ours.stdout).toBe(theirs.stdout);
+    });
+  });
+
+  describe(`Queues (${method}): Ctrl-C`, () => {
+    const CALLS = [
+      'get',
+      'get with a timeout',
+      'SimpleQueue.get',
+      'put',
+      'put of a large item',
+      'join',
+    ];
+    test.each(CALLS)('a blocked call dies of it: %s', async (call) => {
+      const result = await runFixture('queues/interrupted.mjs', { args: [call, method] });
+      expect(result.signal, report(result)).toBe('SIGINT');
+      expect(result.stdout, report(result)).toBe('waiting\n');
+    });
+
+    test.each(CALLS)(
+      'with a listener it goes on, and the listener runs after it: %s',
+      async (call) => {
+        const args = [call, method, 'listener'];
+        const result = await runFixture('queues/interrupted.mjs', { args });
+        expect(result.code, report(result)).toBe(0);
+        expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');
+      },
+    );
+  });
+}
