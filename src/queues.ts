@@ -15,11 +15,13 @@
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { timeoutMs, waitInSlices } from './clock.js';
-import { AssertionError, Empty, Full, PicklingError, ValueError } from './errors.js';
+import { AssertionError, Empty, Full, ValueError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
+import { Piece } from './heap.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
-import { decode, encode, type Message } from './reduction.js';
+import { decode, encode, registerInternal, type Message } from './reduction.js';
+import { malformed, objectAt, registerPiece } from './sharing.js';
 import { changed, Line, watch, WatchFor, type Spot } from './waiting.js';
 
 type NativeChannel = InstanceType<Native['Channel']>;
@@ -50,30 +52,33 @@ function keep(message: Message): Message {
   return { ...message, head, bulk: message.bulk.map((bytes) => Uint8Array.from(bytes)) };
 }
 
+const WITHOUT_FDS = { fds: false } as const;
+
 function encodeItem(item: unknown): Message {
-  const message = encode(item);
-  if (message.fds.length > 0) {
-    throw new PicklingError(
-      'a descriptor cannot travel through a queue: send it through a Connection (Pipe)',
-    );
-  }
-  return message;
+  return encode(item, WITHOUT_FDS);
 }
 
 type Outcome<T> = { value: T } | { error: unknown };
 const DONE = { value: true } as const;
 
 /** A channel as this process uses it: values instead of bytes, and waiting on the event loop. */
-class Channel<T> {
+class Channel<T> extends Piece {
   readonly #native: NativeChannel;
   #token = 0;
   #generation = generation;
   #getters: Line<Outcome<T>> | undefined;
   #putters: Line<Outcome<true>, Message> | undefined;
-  #spots: { room: Spot; done: Spot } | undefined;
+  readonly #spots: { room: Spot; done: Spot };
 
-  constructor(maxItems: number) {
-    this.#native = new native.Channel(maxItems);
+  constructor(channel: NativeChannel) {
+    const { words, room, done } = channel.words();
+    super(words);
+    this.#native = channel;
+    this.#spots = { room: { words, index: room }, done: { words, index: done } };
+  }
+
+  descriptors(): readonly number[] {
+    return this.#native.fds();
   }
 
   get native(): NativeChannel {
@@ -147,7 +152,7 @@ class Channel<T> {
   }
 
   #watchRoom(wake: () => void): () => void {
-    const { room } = this.#waitingSpots();
+    const { room } = this.#spots;
     const expected = this.#native.awaitWord(4 * room.index);
     if (this.#native.hasRoom()) return soon(wake);
     return watch(room, WatchFor.change, expected, wake);
@@ -242,22 +247,18 @@ class Channel<T> {
   // --- all reported done
 
   async doneAsync(signal: AbortSignal | null | undefined): Promise<void> {
-    const { done } = this.#waitingSpots();
+    const { done } = this.#spots;
     for (;;) {
       const expected = this.#native.awaitWord(4 * done.index);
       if (this.#native.unfinished() === 0) return;
       await changed(done, expected, SLICE_MS, signal);
     }
   }
-
-  #waitingSpots(): { room: Spot; done: Spot } {
-    if (this.#spots === undefined) {
-      const { words, room, done } = this.#native.words();
-      this.#spots = { room: { words, index: room }, done: { words, index: done } };
-    }
-    return this.#spots;
-  }
 }
+
+registerPiece(Channel, 'Channel', 3, ([fd, bell, ringer], identity) => {
+  return new Channel(new native.Channel(fd!, bell!, ringer!, identity));
+});
 
 /** Calls back in a moment. Answers how to prevent it. */
 function soon(callback: () => void): () => void {
@@ -295,7 +296,6 @@ const LARGEST_SIZE = 0x3fff_ffff;
  */
 export class Queue<T = unknown> {
   readonly #channel: Channel<T>;
-  readonly #maxsize: number;
   #closed = false;
   /** Ends loops that wait here. */
   #closing: AbortController | undefined;
@@ -304,11 +304,16 @@ export class Queue<T = unknown> {
    * @param maxsize how many items it holds at most; 0 or less: no limit.
    * @throws TypeError not an integer. Error EMFILE, ENFILE, ENOMEM.
    */
-  constructor(maxsize = 0) {
+  constructor(maxsize?: number);
+  /** @internal */
+  constructor(maxsize: number, channel: Channel<T>);
+  constructor(maxsize = 0, channel?: unknown) {
     const size = checkInt(maxsize, 'maxsize');
     if (size > LARGEST_SIZE) throw new ValueError(`maxsize must be at most ${LARGEST_SIZE}`);
-    this.#maxsize = Math.max(0, size);
-    this.#channel = new Channel(this.#maxsize);
+    const limit = Math.max(0, size);
+    this.#channel =
+      channel instanceof Channel ? (channel as Channel<T>) : new Channel(new native.Channel(limit));
+    this.#channel.objects.set(0, this);
   }
 
   /** @internal */
@@ -362,11 +367,7 @@ export class Queue<T = unknown> {
   }
 
   /** As `get`, without blocking the event loop. An abort takes no item. @throws the signal's reason. */
-  async getAsync(
-    block = true,
-    timeout?: number | null,
-    { signal }: AsyncOptions = {},
-  ): Promise<T> {
+  async getAsync(block = true, timeout?: number | null, { signal }: AsyncOptions = {}): Promise<T> {
     this.#checkOpen();
     checkAbortSignal(signal)?.throwIfAborted();
     const got = await this.#channel.getAsync(patience(block, timeout), signal);
@@ -470,8 +471,23 @@ export class JoinableQueue<T = unknown> extends Queue<T> {
 
 /** A queue reduced to the essentials. Mirrors `multiprocessing.SimpleQueue`; here `put` never waits for room. */
 export class SimpleQueue<T = unknown> {
-  readonly #channel = new Channel<T>(0);
+  readonly #channel: Channel<T>;
   #closed = false;
+
+  /** @throws Error EMFILE, ENFILE, ENOMEM. */
+  constructor();
+  /** @internal */
+  constructor(channel: Channel<T>);
+  constructor(channel?: unknown) {
+    this.#channel =
+      channel instanceof Channel ? (channel as Channel<T>) : new Channel(new native.Channel(0));
+    this.#channel.objects.set(0, this);
+  }
+
+  /** @internal */
+  get _channel(): Channel<T> {
+    return this.#channel;
+  }
 
   #checkOpen(syscall: string): void {
     if (this.#closed) throw closedHandle(syscall);
@@ -521,3 +537,27 @@ export class SimpleQueue<T = unknown> {
     return this.toString();
   }
 }
+
+// -------------------------------------------------------------------------------------------------
+// What travels of them: the channel. Whether a process has closed a queue is its own affair.
+
+type Fresh = new (maxsize: number, channel: Channel<unknown>) => Queue;
+
+for (const [tag, Class] of Object.entries({ Queue, JoinableQueue })) {
+  registerInternal(Class, tag, {
+    encode: (queue) => queue._channel,
+    decode(channel: Channel<unknown>, context) {
+      if (!(channel instanceof Channel)) throw malformed();
+      const make = (): Queue => new (Class as Fresh)(channel.native.maxItems(), channel);
+      return objectAt(channel, 0, Class, context, make);
+    },
+  });
+}
+
+registerInternal(SimpleQueue, 'SimpleQueue', {
+  encode: (queue) => queue._channel,
+  decode(channel: Channel<unknown>, context) {
+    if (!(channel instanceof Channel)) throw malformed();
+    return objectAt(channel, 0, SimpleQueue, context, () => new SimpleQueue(channel));
+  },
+});
