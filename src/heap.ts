@@ -7,40 +7,166 @@
  * unmapped when the garbage collector has found the last object of this process that lies in it, and its memory
  * goes with the last process that has it mapped.
  *
- * A segment costs one descriptor, which a process that is no fork would need to attach to it.
+ * A segment costs one descriptor, which a process that was not forked after it was made needs to attach to it.
  */
 
 import { onNewIdentity } from './fork_child.js';
-import { native } from './native.js';
+import { native, type Memory, type PlainMemory } from './native.js';
 import { add, load, store, type Words } from './words.js';
 
-/** A segment as one thread of a process sees it. */
-export class Segment {
-  /** All of it. */
+/**
+ * Memory that processes share, as one thread of a process sees it. It has an identity that no other has, and a thread
+ * has one Piece at most of each: what is told it by a reference finds the one that is there (src/sharing.ts).
+ */
+export abstract class Piece {
+  /** From its beginning. */
   readonly words: Words;
+  /** Its identity, in hexadecimal digits. */
+  readonly key: string;
+  /** The objects of this thread that lie in it, by where they lie. Whoever makes one enters it. */
+  readonly objects = new native.WeakTable<object>();
+
+  constructor(words: Words) {
+    this.words = words;
+    let key = '';
+    for (let i = 0; i < IDENTITY_WORDS; i++) key += hexadecimal(load(words, IDENTITY + i));
+    this.key = key;
+    enter(this);
+  }
+
+  /** What another process needs to attach to it; -1: nothing is needed there. */
+  abstract descriptors(): readonly number[];
+}
+
+const IDENTITY_WORDS = 4;
+
+function hexadecimal(word: number): string {
+  return (word >>> 0).toString(16).padStart(8, '0');
+}
+
+/** The identity as native code takes it; undefined: it is none. */
+export function identityOf(key: string): Uint32Array | undefined {
+  if (!/^[0-9a-f]{32}$/.test(key)) return undefined;
+  return Uint32Array.from({ length: IDENTITY_WORDS }, (_, i) =>
+    Number.parseInt(key.slice(8 * i, 8 * i + 8), 16),
+  );
+}
+
+/** All pieces of this thread, by number, and the numbers by identity. */
+const pieces = new native.WeakTable<Piece>();
+const numbers = new Map<string, number>();
+let lastNumber = 0;
+let crowded = 64;
+
+function enter(piece: Piece): void {
+  if (numbers.size >= crowded) {
+    const living = new Set(pieces.keys());
+    for (const [key, number] of numbers) if (!living.has(number)) numbers.delete(key);
+    crowded = Math.max(64, 2 * numbers.size);
+  }
+  numbers.set(piece.key, ++lastNumber);
+  pieces.set(lastNumber, piece);
+  returnLent();
+}
+
+/** The one of this identity, if this thread has it. */
+export function pieceOf(key: string): Piece | undefined {
+  const number = numbers.get(key);
+  return number === undefined ? undefined : pieces.get(number);
+}
+
+/** A segment as one thread of a process sees it. */
+export class Segment extends Piece {
   /** In words. */
   readonly size: number;
+  readonly #fd: number;
   /** This thread's name in the locks of the segment (native/core/owner.h). 0: it has none yet, see `tokenIn`. */
   token = 0;
 
   /** @throws Error EMFILE, ENFILE, ENOMEM: no room for another segment. */
-  constructor() {
-    this.words = native.createSegment().words;
-    this.size = load(this.words, SIZE);
-    segments = segments.filter((held) => held.deref() !== undefined);
-    segments.push(new WeakRef(this));
+  constructor({ words, fd } = native.createSegment()) {
+    super(words);
+    this.size = load(words, SIZE);
+    this.#fd = fd;
+  }
+
+  descriptors(): readonly number[] {
+    return [this.#fd];
   }
 }
 
-let segments: WeakRef<Segment>[] = [];
+/** Memory of its own, for one object that is too large for a segment. */
+export class Block extends Piece {
+  readonly #plain: PlainMemory;
+
+  /** @throws Error EMFILE, ENFILE, ENOMEM: no room. */
+  constructor(plain: PlainMemory) {
+    super(plain.words);
+    this.#plain = plain;
+  }
+
+  get memory(): Memory {
+    return this.#plain.memory;
+  }
+
+  /** Where its bytes begin in `memory`. */
+  get byteOffset(): number {
+    return this.#plain.offset;
+  }
+
+  get bytes(): number {
+    return this.#plain.bytes;
+  }
+
+  descriptors(): readonly number[] {
+    return [this.#plain.fd];
+  }
+}
 
 // A name is one thread's: that of the child of a fork is another one.
 onNewIdentity(() => {
-  for (const held of segments) {
-    const segment = held.deref();
-    if (segment !== undefined) segment.token = 0;
+  lent.clear();
+  for (const number of pieces.keys()) {
+    const piece = pieces.get(number);
+    if (piece instanceof Segment) piece.token = 0;
   }
 });
+
+// -------------------------------------------------------------------------------------------------
+// What is under way
+//
+// A reference that does not carry the descriptor along leads to memory only as long as its sender has it. So the
+// sender keeps what is under way, and the receivers count in the memory itself what has arrived. A reference that
+// never arrives (a message that nobody gets) keeps the piece until the sender ends.
+
+const lent = new Set<Piece>();
+let muchLent = 16;
+
+function isUnderWay({ words }: Piece): boolean {
+  return ((load(words, LENT) - load(words, ARRIVED)) | 0) > 0;
+}
+
+/** A reference to it leaves. */
+export function lend(piece: Piece): void {
+  add(piece.words, LENT, 1);
+  lent.add(piece);
+  returnLent();
+}
+
+/** A reference to it has come. */
+export function arrive(piece: Piece): void {
+  if (isUnderWay(piece)) add(piece.words, ARRIVED, 1);
+}
+
+function returnLent(): void {
+  // All of a few; of many only now and then.
+  if (lent.size > 16 && lent.size < muchLent) return;
+  for (const piece of lent) if (!isUnderWay(piece)) lent.delete(piece);
+  muchLent = 2 * lent.size;
+}
+
+// -------------------------------------------------------------------------------------------------
+// Places
 
 /** @throws Error EAGAIN: 16,384 threads that live have a name there. */
 export function tokenIn(segment: Segment): number {
@@ -49,10 +175,16 @@ export function tokenIn(segment: Segment): number {
 }
 
 /** Where an object lies: in a segment, from this word on. */
-export interface Place {
+export class Place {
   readonly segment: Segment;
   readonly words: Words;
   readonly index: number;
+
+  constructor(segment: Segment, index: number) {
+    this.segment = segment;
+    this.words = segment.words;
+    this.index = index;
+  }
 }
 
 /** What a slot is: its last word. Only locks are looked for, at the end of a process. */
@@ -73,6 +205,9 @@ const SIZE = 2;
 const NEXT_SLOT = 3;
 const DATA_USED = 4;
 const FIRST_SLOT = 5;
+const IDENTITY = 8;
+const LENT = 18;
+const ARRIVED = 19;
 
 let current: Segment | undefined;
 
@@ -118,14 +253,35 @@ export function allocateSlots(tag: number, count = 1, segment?: Segment): Place 
     index = slotIn(home, size, reserved)!;
   }
   store(home.words, index + TAG_WORD, tag);
-  return { segment: home, words: home.words, index };
+  return new Place(home, index);
+}
+
+/** The place that a reference means; undefined: there is no such object there. */
+export function slotAt(segment: Segment, index: number, tag: number, count = 1): Place | undefined {
+  const { words, size } = segment;
+  const first = load(words, FIRST_SLOT);
+  const end = Math.min(size, load(words, NEXT_SLOT));
+  const isSlot = index >= first && (index - first) % SLOT_WORDS === 0;
+  if (!isSlot || !(index + count * SLOT_WORDS <= end)) return undefined;
+  return load(words, index + TAG_WORD) === tag ? new Place(segment, index) : undefined;
 }
 
 /** The largest piece of user data that a segment takes; what is larger deserves a mapping of its own. */
 export const MOST_DATA_BYTES = 64 * 1024;
 
-/** `bytes` zeroed bytes of a segment, aligned to 8, for values of the user's. */
-export function allocateData(bytes: number): { words: Words; byteOffset: number } {
+/** Bytes of a piece. */
+export interface Data {
+  readonly piece: Segment | Block;
+  readonly memory: Memory;
+  readonly byteOffset: number;
+}
+
+/** `bytes` zeroed bytes, aligned to 8, for values of the user's. @throws Error EMFILE, ENFILE, ENOMEM: no room. */
+export function allocateData(bytes: number): Data {
+  if (bytes > MOST_DATA_BYTES) {
+    const block = new Block(native.createSharedBuffer(bytes));
+    return { piece: block, memory: block.memory, byteOffset: block.byteOffset };
+  }
   const size = 2 * Math.max(1, Math.ceil(bytes / 8));
   for (let segment = current ?? freshSegment(); ; segment = freshSegment()) {
     const { words } = segment;
@@ -134,6 +290,24 @@ export function allocateData(bytes: number): { words: Words; byteOffset: number 
     const used = add(words, DATA_USED, size) + size;
     const index = segment.size - used;
     if (index < load(words, NEXT_SLOT)) continue;
-    return { words, byteOffset: 4 * index };
+    return { piece: segment, memory: words, byteOffset: 4 * index };
   }
+}
+
+/** The bytes that a reference means; undefined: there are not so many there. */
+export function dataAt(
+  piece: Segment | Block,
+  byteOffset: number,
+  bytes: number,
+): Data | undefined {
+  if (piece instanceof Block) {
+    if (byteOffset !== 0 || bytes > piece.bytes) return undefined;
+    return { piece, memory: piece.memory, byteOffset: piece.byteOffset };
+  }
+  const { words, size } = piece;
+  const first = Math.max(load(words, NEXT_SLOT), size - load(words, DATA_USED));
+  if (byteOffset % 8 !== 0 || !(byteOffset >= 4 * first && byteOffset + bytes <= 4 * size)) {
+    return undefined;
+  }
+  return { piece, memory: words, byteOffset };
 }

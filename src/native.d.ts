@@ -293,7 +293,18 @@ export interface NativeSync {
   readonly distant?: DistantAccess;
   createSegment(): { words: Words; fd: number };
   /** Zeroed bytes that every later fork shares, in a mapping of their own. */
-  createSharedBuffer(bytes: number): Memory;
+  createSharedBuffer(bytes: number): PlainMemory;
+  /**
+   * A descriptor of the segment or pipe that is `fd` in the process `pid`. Throws ENOENT, EACCES, EMFILE; EBADMSG: it
+   * is neither; ENOSYS: only Linux has this, for other processes.
+   */
+  openOf(pid: number, fd: number): number;
+  /**
+   * The segment behind a descriptor, which is the segment's from here on, or closed. `identity` is a Uint32Array of 4.
+   * Throws EBADMSG: it is not the one of this identity.
+   */
+  attachSegment(fd: number, identity: Uint32Array): { words: Words; fd: number };
+  attachSharedBuffer(fd: number, identity: Uint32Array): PlainMemory;
   /**
    * The calling thread's name in the locks of this segment; from now on its normal end leaves them locked. Throws
    * EAGAIN: it has 16,384 users that live.
@@ -313,9 +324,33 @@ export interface NativeSync {
   SegmentListener: new (words: Words, onReady: (ids: number[]) => void) => SegmentListener;
 }
 
+/** Memory without slots. `words` is what comes before its bytes, which begin at `offset` of `memory`. */
+export interface PlainMemory {
+  words: Words;
+  memory: Memory;
+  offset: number;
+  bytes: number;
+  fd: number;
+}
+
+/** native/binding/weak_table.cc: objects by number, as long as somebody else holds them. */
+export interface NativeWeakTable {
+  WeakTable: new <T extends object>() => WeakTable<T>;
+}
+
+export interface WeakTable<T extends object> {
+  set(key: number, object: T): void;
+  get(key: number): T | undefined;
+  keys(): number[];
+}
+
 /** native/binding/channel.cc: queues of messages in shared memory (native/core/channel.h). */
 export interface NativeChannel {
-  Channel: new (maxItems: number) => Channel;
+  Channel: {
+    new (maxItems: number): Channel;
+    /** As `attachSegment`, by the three descriptors that `fds` has answered. */
+    new (fd: number, bell: number, ringer: number, identity: Uint32Array): Channel;
+  };
 }
 
 /** Calls that take a token take the calling thread's. What fails throws an Error with `code`. */
@@ -349,6 +384,10 @@ export interface Channel {
   awaitWord(byteOffset: number): number;
   /** Words of the channel's memory, and where to wait for room and for the last report. */
   words(): { words: Words; room: number; done: number };
+  /** Of its memory, of its bell and, -1 where that is the same, of what rings the bell. */
+  fds(): [fd: number, bell: number, ringer: number];
+  /** 0: no limit. */
+  maxItems(): number;
   /** How many chunks of memory are in use, here or in another process's hands. */
   usedChunks(): number;
 }
@@ -428,4 +467,5 @@ export interface Native
     NativeConnection,
     NativeSync,
     NativeChannel,
+    NativeWeakTable,
     NativeSharedMemory {}

@@ -11,7 +11,7 @@
 import { join } from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 // './native.d.ts' would mean this very file to TypeScript, so tsconfig.json gives its sibling a name.
-import type { DistantAccess, Memory, Native, WordAccess, Words } from '#native';
+import type { DistantAccess, Memory, Native, PlainMemory, WordAccess, Words } from '#native';
 
 /** The package's root: lib/ when built, src/ under a loader such as tsx, both one level below. */
 const packageRoot = join(import.meta.dirname, '..');
@@ -44,4 +44,4 @@ function loadFailure(cause: unknown): string {
 
 /** The addon's exports, as native.d.ts types them. */
 export const native: Native = loadNative();
-export type { DistantAccess, Memory, Native, WordAccess, Words };
+export type { DistantAccess, Memory, Native, PlainMemory, WordAccess, Words };

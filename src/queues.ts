@@ -18,10 +18,19 @@ import { timeoutMs, waitInSlices } from './clock.js';
 import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
+import { Piece } from './heap.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
-import { decode, encode, prepareCodec, type EncodeContext, type Message } from './reduction.js';
-import { newWatch } from './transport.js';
+import {
+  decode,
+  encode,
+  prepareCodec,
+  registerInternal,
+  type EncodeContext,
+  type Message,
+} from './reduction.js';
+import { malformed, objectAt, registerPiece } from './sharing.js';
+import { endWatch, newWatch } from './transport.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 import type { Watch } from '#native';
 
@@ -59,20 +68,30 @@ const CONTEXT: EncodeContext = { fds: false };
 type Outcome<T> = { value: T } | { error: unknown };
 const DONE = { value: true } as const;
 
+/** What a queue that is collected leaves with the event loop. */
+const forgotten = new FinalizationRegistry<Watch>(endWatch);
+
 /** A channel as this process uses it: values instead of bytes, and waiting on the event loop. */
-class Channel<T> {
+class Channel<T> extends Piece {
   readonly #native: NativeChannel;
   #token = 0;
   #generation = generation;
   #getters: Line<Outcome<T>> | undefined;
   #putters: Line<Outcome<true>, Message> | undefined;
-  #spots: { room: Spot; done: Spot } | undefined;
+  readonly #spots: { room: Spot; done: Spot };
   #bell: Watch | undefined;
 
-  constructor(maxItems: number) {
-    this.#native = new native.Channel(maxItems);
+  constructor(channel: NativeChannel) {
+    const { words, room, done } = channel.words();
+    super(words);
+    this.#native = channel;
+    this.#spots = { room: { words, index: room }, done: { words, index: done } };
     // Here and not in each child.
     prepareCodec();
+  }
+
+  descriptors(): readonly number[] {
+    return this.#native.fds();
   }
 
   get native(): NativeChannel {
@@ -165,7 +184,7 @@ class Channel<T> {
   }
 
   #watchRoom(wake: () => void): () => void {
-    const { room } = this.#waitingSpots();
+    const { room } = this.#spots;
     const expected = this.#native.awaitWord(4 * room.index);
     if (this.#native.hasRoom()) return soon(wake);
     return watch(room, WatchFor.change, expected, wake);
@@ -250,7 +269,7 @@ class Channel<T> {
     this.#me();
     // Rings again at once if something has come meanwhile.
     channel.resetBell();
-    const bell = (this.#bell ??= newWatch(channel.bellFd()));
+    const bell = (this.#bell ??= this.#watchBell());
     const stop = (): void => {
       clearTimeout(timer);
       bell.disarm();
@@ -262,6 +281,12 @@ class Channel<T> {
     bell.arm(fire);
     const timer = setTimeout(fire, SLICE_MS).unref();
     return stop;
+  }
+
+  #watchBell(): Watch {
+    const bell = newWatch(this.#native.bellFd());
+    forgotten.register(this, bell);
+    return bell;
   }
 
   // --- for `wait` of connection.ts
@@ -280,22 +305,18 @@ class Channel<T> {
   // --- all reported done
 
   async doneAsync(signal: AbortSignal | null | undefined): Promise<void> {
-    const { done } = this.#waitingSpots();
+    const { done } = this.#spots;
     for (;;) {
       const expected = this.#native.awaitWord(4 * done.index);
       if (this.#native.unfinished() === 0) return;
       await changed(done, expected, SLICE_MS, signal);
     }
   }
-
-  #waitingSpots(): { room: Spot; done: Spot } {
-    if (this.#spots === undefined) {
-      const { words, room, done } = this.#native.words();
-      this.#spots = { room: { words, index: room }, done: { words, index: done } };
-    }
-    return this.#spots;
-  }
 }
+
+registerPiece(Channel, 'Channel', 3, ([fd, bell, ringer], identity) => {
+  return new Channel(new native.Channel(fd!, bell!, ringer!, identity));
+});
 
 /** Calls back when the event loop has turned. Answers how to prevent it. */
 function soon(callback: () => void): () => void {
@@ -330,7 +351,6 @@ const LARGEST_SIZE = 0x3fff_ffff;
  */
 export class Queue<T = unknown> {
   readonly #channel: Channel<T>;
-  readonly #maxsize: number;
   #closed = false;
   /** Ends loops that wait here. */
   #closing: AbortController | undefined;
@@ -339,11 +359,16 @@ export class Queue<T = unknown> {
    * @param maxsize how many items it holds at most; 0 or less: no limit.
    * @throws TypeError not an integer. Error EMFILE, ENFILE, ENOMEM.
    */
-  constructor(maxsize = 0) {
+  constructor(maxsize?: number);
+  /** @internal */
+  constructor(maxsize: number, channel: Channel<T>);
+  constructor(maxsize = 0, channel?: unknown) {
     const size = checkInt(maxsize, 'maxsize');
     if (size > LARGEST_SIZE) throw new ValueError(`maxsize must be at most ${LARGEST_SIZE}`);
-    this.#maxsize = Math.max(0, size);
-    this.#channel = new Channel(this.#maxsize);
+    const limit = Math.max(0, size);
+    this.#channel =
+      channel instanceof Channel ? (channel as Channel<T>) : new Channel(new native.Channel(limit));
+    this.#channel.objects.set(0, this);
   }
 
   /** @internal */
@@ -508,8 +533,23 @@ export class JoinableQueue<T = unknown> extends Queue<T> {
 
 /** A queue reduced to the essentials. Mirrors `multiprocessing.SimpleQueue`; here `put` never waits for room. */
 export class SimpleQueue<T = unknown> {
-  readonly #channel = new Channel<T>(0);
+  readonly #channel: Channel<T>;
   #closed = false;
+
+  /** @throws Error EMFILE, ENFILE, ENOMEM. */
+  constructor();
+  /** @internal */
+  constructor(channel: Channel<T>);
+  constructor(channel?: unknown) {
+    this.#channel =
+      channel instanceof Channel ? (channel as Channel<T>) : new Channel(new native.Channel(0));
+    this.#channel.objects.set(0, this);
+  }
+
+  /** @internal */
+  get _channel(): Channel<T> {
+    return this.#channel;
+  }
 
   #checkOpen(syscall: string): void {
     if (this.#closed) throw closedHandle(syscall);
@@ -566,3 +606,27 @@ export class SimpleQueue<T = unknown> {
     return this.toString();
   }
 }
+
+// -------------------------------------------------------------------------------------------------
+// What travels of them: the channel. Whether a process has closed a queue is its own affair.
+
+type Fresh = new (maxsize: number, channel: Channel<unknown>) => Queue;
+
+for (const [tag, Class] of Object.entries({ Queue, JoinableQueue })) {
+  registerInternal(Class, tag, {
+    encode: (queue) => queue._channel,
+    decode(channel: Channel<unknown>, context) {
+      if (!(channel instanceof Channel)) throw malformed();
+      const make = (): Queue => new (Class as Fresh)(channel.native.maxItems(), channel);
+      return objectAt(channel, 0, Class, context, make);
+    },
+  });
+}
+
+registerInternal(SimpleQueue, 'SimpleQueue', {
+  encode: (queue) => queue._channel,
+  decode(channel: Channel<unknown>, context) {
+    if (!(channel instanceof Channel)) throw malformed();
+    return objectAt(channel, 0, SimpleQueue, context, () => new SimpleQueue(channel));
+  },
+});

@@ -350,14 +350,19 @@ const privacy = new WeakMap<object, boolean>();
  */
 export function hasPrivateMembers(Class: object): boolean {
   for (let at: object | null = Class; typeof at === 'function'; at = Object.getPrototypeOf(at)) {
-    let own = privacy.get(at);
-    if (own === undefined) {
-      own = declaresPrivate(Function.prototype.toString.call(at));
-      privacy.set(at, own);
-    }
-    if (own) return true;
+    if (declaresPrivateMembers(at)) return true;
   }
   return false;
+}
+
+/** Whether the class itself does. */
+export function declaresPrivateMembers(Class: object): boolean {
+  let own = privacy.get(Class);
+  if (own === undefined) {
+    own = declaresPrivate(Function.prototype.toString.call(Class));
+    privacy.set(Class, own);
+  }
+  return own;
 }
 
 /** Comments and strings, which may contain anything. */

@@ -728,6 +728,7 @@ registerInternal(SharedMemory, 'SharedMemory', {
   decode: (name: string) => new SharedMemory({ name }),
 });
 registerInternal(ShareableList, 'ShareableList', {
+  except: ['shm'],
   encode: ({ shm }) => shm.name,
   decode: (name: string) => new ShareableList(null, { name }),
 });

@@ -12,8 +12,9 @@ import { constants } from 'node:buffer';
 import { inspect } from 'node:util';
 import { plainBytes, wrongType } from './arguments.js';
 import { ValueError } from './errors.js';
-import { allocateData, MOST_DATA_BYTES } from './heap.js';
-import { native } from './native.js';
+import { allocateData, Block, dataAt, Segment, type Data } from './heap.js';
+import { registerInternal, type InternalDecodeContext } from './reduction.js';
+import { malformed, objectAt } from './sharing.js';
 import { Lock, RLock } from './synchronize.js';
 import {
   addToElement,
@@ -162,16 +163,46 @@ function typeOf(code: unknown): Type {
   throw wrongType('the type code', `one of ${codes}`, code);
 }
 
-function allocate(type: Type, length: number): Elements {
+function allocate(type: Type, length: number): Data {
   const bytes = length * type.Elements.BYTES_PER_ELEMENT;
   if (bytes > constants.MAX_LENGTH) {
     throw new RangeError(`this Node has no arrays beyond ${constants.MAX_LENGTH} bytes`);
   }
-  if (bytes > MOST_DATA_BYTES) {
-    return elementsOn(type.Elements, native.createSharedBuffer(bytes), 0, length);
+  return allocateData(bytes);
+}
+
+/** Elements, where they lie, and of which code they are. */
+interface Shared {
+  _type: Type;
+  _elements: Elements;
+  _code: TypeCode;
+  _data: Data;
+}
+
+/** In memory of their own: `place` where it is there already. */
+function share(code: TypeCode, type: Type, length: number, place: unknown): Shared {
+  const data = place instanceof SharedPlace ? place.data : allocate(type, length);
+  const elements = elementsOn(type.Elements, data.memory, data.byteOffset, length);
+  return { _type: type, _elements: elements, _code: code, _data: data };
+}
+
+/** What a reference has led to. */
+class SharedPlace {
+  readonly data: Data;
+  constructor(data: Data) {
+    this.data = data;
   }
-  const { words, byteOffset } = allocateData(bytes);
-  return elementsOn(type.Elements, words, byteOffset, length);
+}
+
+/** By what an object is told from others in its piece of memory: a word, as slots are. */
+function placeIn({ piece, byteOffset }: Data): number {
+  return piece instanceof Block ? 0 : byteOffset / 4;
+}
+
+function hide(object: object, properties: object): void {
+  for (const [key, value] of Object.entries(properties)) {
+    Object.defineProperty(object, key, hidden(value));
+  }
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -198,14 +229,17 @@ const hidden = (value: unknown): PropertyDescriptor => ({ value, enumerable: fal
 export class RawSharedValue<Code extends TypeCode = TypeCode> {
   /** @internal */ declare readonly _type: Type;
   /** @internal */ declare readonly _elements: Elements;
+  /** @internal */ declare readonly _code: TypeCode;
+  /** @internal */ declare readonly _data: Data;
 
   /** @internal */
-  constructor(code: Code, value: unknown) {
+  constructor(code: Code, value: unknown, place?: unknown) {
     const type = typeOf(code);
     const initial = value === undefined ? undefined : type.convert(value);
-    const elements = allocate(type, 1);
-    if (initial !== undefined) writeElement(elements, 0, initial);
-    Object.defineProperties(this, { _type: hidden(type), _elements: hidden(elements) });
+    const shared = share(code, type, 1, place);
+    if (initial !== undefined) writeElement(shared._elements, 0, initial);
+    hide(this, shared);
+    shared._data.piece.objects.set(placeIn(shared._data), this);
   }
 
   /** Read and written in one untorn access, without the lock. @throws TypeError it is not of the type. */
@@ -271,8 +305,8 @@ export class Synchronized<Code extends TypeCode = TypeCode> extends RawSharedVal
   /** @internal */ declare readonly _lock: Lock | RLock;
 
   /** @internal */
-  constructor(code: Code, value: unknown, lock: Lock | RLock) {
-    super(code, value);
+  constructor(code: Code, value: unknown, lock: Lock | RLock, place?: unknown) {
+    super(code, value, place);
     Object.defineProperty(this, '_lock', hidden(lock));
   }
 
@@ -388,19 +422,23 @@ const ELEMENT_ACCESS: ProxyHandler<RawSharedArray> = {
 export class RawSharedArray<Code extends TypeCode = TypeCode> {
   /** @internal */ declare readonly _type: Type;
   /** @internal */ declare readonly _elements: Elements;
+  /** @internal */ declare readonly _code: TypeCode;
+  /** @internal */ declare readonly _data: Data;
 
   [index: number]: ElementOf<Code>;
 
   /** @internal */
-  constructor(code: Code, sizeOrInitializer: unknown) {
+  constructor(code: Code, sizeOrInitializer: unknown, place?: unknown) {
     const type = typeOf(code);
     const initial = initialElements(type, sizeOrInitializer);
     const length = typeof initial === 'number' ? initial : initial.length;
-    const elements = allocate(type, length);
-    if (typeof initial !== 'number') writeAll(elements, initial);
-    Object.defineProperties(this, { _type: hidden(type), _elements: hidden(elements) });
+    const shared = share(code, type, length, place);
+    if (typeof initial !== 'number') writeAll(shared._elements, initial);
+    hide(this, shared);
+    const array = new Proxy(this, ELEMENT_ACCESS as ProxyHandler<this>);
+    shared._data.piece.objects.set(placeIn(shared._data), array);
     // oxlint-disable-next-line no-constructor-return
-    return new Proxy(this, ELEMENT_ACCESS as ProxyHandler<this>);
+    return array;
   }
 
   /** The number of elements. */
@@ -530,8 +568,8 @@ export class SynchronizedArray<Code extends TypeCode = TypeCode> extends RawShar
   /** @internal */ declare readonly _lock: Lock | RLock;
 
   /** @internal */
-  constructor(code: Code, sizeOrInitializer: unknown, lock: Lock | RLock) {
-    super(code, sizeOrInitializer);
+  constructor(code: Code, sizeOrInitializer: unknown, lock: Lock | RLock, place?: unknown) {
+    super(code, sizeOrInitializer, place);
     Object.defineProperty(this, '_lock', hidden(lock));
   }
 
@@ -598,3 +636,98 @@ export function RawArray<Code extends TypeCode>(
 ): RawSharedArray<Code> {
   return new RawSharedArray(code, sizeOrInitializer);
 }
+
+// -------------------------------------------------------------------------------------------------
+// What travels of them
+
+type SharedReference = [
+  code: TypeCode,
+  length: number,
+  piece: Segment | Block,
+  byteOffset: number,
+  lock?: Lock | RLock,
+];
+
+function referenceTo(
+  { _code: code, _elements: elements, _data: data }: RawSharedValue | RawSharedArray,
+  lock?: Lock | RLock,
+): SharedReference {
+  const { piece, byteOffset } = data;
+  return [code, elements.length, piece, piece instanceof Block ? 0 : byteOffset, lock];
+}
+
+/** The object that a reference means. @throws UnpicklingError there is none. */
+function referred<T extends RawSharedValue | RawSharedArray>(
+  [code, length, piece, byteOffset, lock]: SharedReference,
+  Class: abstract new (...args: never[]) => T,
+  context: InternalDecodeContext,
+  make: (place: SharedPlace, lock: Lock | RLock) => T,
+): T {
+  const width = typeOf(code).Elements.BYTES_PER_ELEMENT;
+  const isPiece = piece instanceof Segment || piece instanceof Block;
+  if (!isPiece || !Number.isSafeInteger(length) || length < 0) throw malformed();
+  if (lock !== undefined && !(lock instanceof Lock || lock instanceof RLock)) throw malformed();
+  const data = dataAt(piece, byteOffset, length * width);
+  if (data === undefined) throw malformed();
+  const object = objectAt(piece, placeIn(data), Class, context, () =>
+    make(new SharedPlace(data), lock!),
+  );
+  if (object._code !== code || object._elements.length !== length) throw malformed();
+  return object;
+}
+
+function checkSingle([, length]: SharedReference): void {
+  if (length !== 1) throw malformed();
+}
+
+function checkLock([, , , , lock]: SharedReference): void {
+  if (lock === undefined) throw malformed();
+}
+
+registerInternal(RawSharedValue, 'RawValue', {
+  encode: (value) => referenceTo(value),
+  decode(reference: SharedReference, context) {
+    checkSingle(reference);
+    return referred(
+      reference,
+      RawSharedValue,
+      context,
+      (place) => new RawSharedValue(reference[0], undefined, place),
+    );
+  },
+});
+registerInternal(Synchronized, 'Value', {
+  encode: (value) => referenceTo(value, value.getLock()),
+  decode(reference: SharedReference, context) {
+    checkSingle(reference);
+    checkLock(reference);
+    return referred(
+      reference,
+      Synchronized,
+      context,
+      (place, lock) => new Synchronized(reference[0], undefined, lock, place),
+    );
+  },
+});
+registerInternal(RawSharedArray, 'RawArray', {
+  encode: (array) => referenceTo(array),
+  decode: (reference: SharedReference, context) =>
+    referred(
+      reference,
+      RawSharedArray,
+      context,
+      (place) => new RawSharedArray(reference[0], reference[1], place),
+    ),
+});
+registerInternal(SynchronizedArray, 'Array', {
+  encode: (array) => referenceTo(array, array.getLock()),
+  decode(reference: SharedReference, context) {
+    checkLock(reference);
+    return referred(
+      reference,
+      SynchronizedArray,
+      context,
+      (place, lock) => new SynchronizedArray(reference[0], reference[1], lock, place),
+    );
+  },
+});

@@ -27,9 +27,11 @@ import {
   RuntimeError,
   ValueError,
 } from './errors.js';
-import { allocateSlots, SLOT_WORDS, Tag, tokenIn, type Place, type Segment } from './heap.js';
+import { allocateSlots, Place, Segment, SLOT_WORDS, slotAt, Tag, tokenIn } from './heap.js';
 import { native } from './native.js';
 import { currentProcess, type AsyncOptions } from './process.js';
+import { registerInternal } from './reduction.js';
+import { malformed, objectAt, refuseToSend } from './sharing.js';
 import { changed, Line, watch, WatchFor } from './waiting.js';
 import { add, and, compareExchange, exchange, load, or, store, type Words } from './words.js';
 
@@ -200,13 +202,22 @@ abstract class LockBase extends Acquirable {
   /** Whether the present hold of this process, if it is one, was acquired by a task. */
   #byTask = false;
 
-  constructor({ robust = false }: LockOptions = {}) {
+  constructor(options?: LockOptions);
+  /** @internal */
+  constructor(options: LockOptions, place: Place);
+  constructor({ robust = false }: LockOptions = {}, place?: unknown) {
     super();
-    const { segment, words, index } = allocateSlots(Tag.lock);
+    const { segment, words, index } = place instanceof Place ? place : allocateSlots(Tag.lock);
     this.#segment = segment;
     this.#words = words;
     this.#index = index;
     this.#robust = Boolean(robust);
+    segment.objects.set(index, this);
+  }
+
+  /** @internal */
+  _reference(): LockReference {
+    return [this.#segment, this.#index, this.#robust];
   }
 
   /** @internal Whether this process holds it. */
@@ -611,6 +622,7 @@ const EINVAL = 22;
  */
 export class Semaphore extends Acquirable {
   // Private: JSON.stringify would show the words of the whole segment.
+  readonly #segment: Segment;
   readonly #words: Words;
   readonly #index: number;
   readonly #max: number;
@@ -619,14 +631,25 @@ export class Semaphore extends Acquirable {
   #tasks = 0;
 
   /** @param value at first, 0 to 2^31 - 1. @throws Error EINVAL: a negative value. TypeError: not an integer. */
-  constructor(value = 1) {
+  constructor(value?: number);
+  /** @internal */
+  constructor(value: number, place: Place);
+  constructor(value = 1, place?: unknown) {
     super();
     const count = checkInitialValue(value);
-    const { words, index } = allocateSlots(Tag.semaphore);
+    const isNew = !(place instanceof Place);
+    const { segment, words, index } = isNew ? allocateSlots(Tag.semaphore) : place;
+    this.#segment = segment;
     this.#words = words;
     this.#index = index;
     this.#max = this._maximum(count);
-    store(words, index, count);
+    if (isNew) store(words, index, count);
+    segment.objects.set(index, this);
+  }
+
+  /** @internal */
+  _reference(): SemaphoreReference {
+    return [this.#segment, this.#index, this.#max];
   }
 
   /** @internal */
@@ -746,16 +769,25 @@ export class Condition extends Acquirable {
   #lastLook = 0;
 
   /** @param lock a Lock or RLock; without one, a new RLock. */
-  constructor(lock?: Lock | RLock | null) {
+  constructor(lock?: Lock | RLock | null);
+  /** @internal */
+  constructor(lock: Lock | RLock, place: Place);
+  constructor(lock?: Lock | RLock | null, place?: unknown) {
     super();
     if (lock !== undefined && lock !== null && !(lock instanceof LockBase)) {
       throw wrongType('lock', 'a Lock or an RLock', lock);
     }
     this.#lock = lock ?? new RLock();
-    const { segment, words, index } = allocateSlots(Tag.condition);
+    const { segment, words, index } = place instanceof Place ? place : allocateSlots(Tag.condition);
     this.#segment = segment;
     this.#words = words;
     this.#index = index;
+    segment.objects.set(index, this);
+  }
+
+  /** @internal */
+  _reference(): ConditionReference {
+    return { place: [this.#segment, this.#index], lock: this.#lock };
   }
 
   acquire(block?: boolean, timeout?: number | null): boolean {
@@ -1000,9 +1032,18 @@ const SET = 1;
 export class Event {
   readonly #place: Place;
 
-  constructor() {
+  constructor();
+  /** @internal */
+  constructor(place: Place);
+  constructor(place?: unknown) {
     // Bit 0 is the flag, the rest counts how often it was set.
-    this.#place = allocateSlots(Tag.event);
+    this.#place = place instanceof Place ? place : allocateSlots(Tag.event);
+    this.#place.segment.objects.set(this.#place.index, this);
+  }
+
+  /** @internal */
+  _reference(): PlaceReference {
+    return [this.#place.segment, this.#place.index];
   }
 
   isSet(): boolean {
@@ -1088,6 +1129,11 @@ const IN_VAIN = 1;
 const GENERATIONS_KNOWN = 32;
 const PARTIES_PER_SLOT = 15;
 
+/** How many slots a barrier has. */
+function slotsOf(parties: number): number {
+  return 1 + Math.ceil(parties / PARTIES_PER_SLOT);
+}
+
 type Outcome = 'open' | 'released' | 'broken';
 
 /**
@@ -1101,7 +1147,7 @@ export class Barrier {
   readonly #parties: number;
   readonly #action: (() => unknown) | null;
   readonly #timeout: number | null | undefined;
-  readonly #lock = new BarrierLock();
+  readonly #lock: BarrierLock;
   readonly #segment: Segment;
   readonly #words: Words;
   readonly #index: number;
@@ -1112,7 +1158,22 @@ export class Barrier {
    * @param timeout seconds, for waits that name none.
    * @throws ValueError fewer than one party.
    */
-  constructor(parties: number, action?: (() => unknown) | null, timeout?: number | null) {
+  constructor(parties: number, action?: (() => unknown) | null, timeout?: number | null);
+  /** @internal */
+  constructor(
+    parties: number,
+    action: (() => unknown) | null | undefined,
+    timeout: number | null | undefined,
+    place: Place,
+    lock: Place,
+  );
+  constructor(
+    parties: number,
+    action?: (() => unknown) | null,
+    timeout?: number | null,
+    place?: unknown,
+    lock?: unknown,
+  ) {
     this.#parties = checkInt(parties, 'parties');
     if (parties < 1) throw new ValueError('parties must be > 0');
     if (action !== undefined && action !== null && typeof action !== 'function') {
@@ -1121,11 +1182,24 @@ export class Barrier {
     this.#action = action ?? null;
     timeoutMs(timeout);
     this.#timeout = timeout;
-    const slots = 1 + Math.ceil(parties / PARTIES_PER_SLOT);
-    const { segment, words, index } = allocateSlots(Tag.barrier, slots);
+    this.#lock = lock instanceof Place ? new BarrierLock({}, lock) : new BarrierLock();
+    const { segment, words, index } =
+      place instanceof Place ? place : allocateSlots(Tag.barrier, slotsOf(parties));
     this.#segment = segment;
     this.#words = words;
     this.#index = index;
+    segment.objects.set(index, this);
+  }
+
+  /** @internal */
+  _reference(): BarrierReference {
+    return {
+      place: [this.#segment, this.#index],
+      lock: this.#lock._reference(),
+      parties: this.#parties,
+      timeout: this.#timeout ?? null,
+      action: this.#action,
+    };
   }
 
   /** How many must wait. */
@@ -1365,3 +1439,88 @@ interface Arrival {
   position: number;
   last: boolean;
 }
+
+// -------------------------------------------------------------------------------------------------
+// What travels of them
+
+type PlaceReference = [segment: Segment, index: number];
+type LockReference = [segment: Segment, index: number, robust: boolean];
+type SemaphoreReference = [segment: Segment, index: number, max: number];
+interface ConditionReference {
+  place: PlaceReference;
+  lock: LockBase;
+}
+interface BarrierReference {
+  place: PlaceReference;
+  lock: LockReference;
+  parties: number;
+  timeout: number | null;
+  action: (() => unknown) | null;
+}
+
+/** @throws UnpicklingError it is no place of such an object. */
+function placeOf([segment, index]: readonly unknown[], tag: number, count = 1): Place {
+  const place =
+    segment instanceof Segment ? slotAt(segment, index as number, tag, count) : undefined;
+  if (place === undefined) throw malformed();
+  return place;
+}
+
+for (const [tag, Class] of Object.entries({ Lock, RLock })) {
+  registerInternal(Class as typeof Lock, tag, {
+    encode: (lock) => lock._reference(),
+    decode(reference: LockReference, context) {
+      const place = placeOf(reference, Tag.lock);
+      const robust = reference[2] === true;
+      const make = (): Lock => new (Class as typeof Lock)({ robust }, place);
+      return objectAt(place.segment, place.index, Class as typeof Lock, context, make);
+    },
+  });
+}
+
+for (const [tag, Class] of Object.entries({ Semaphore, BoundedSemaphore })) {
+  registerInternal(Class, tag, {
+    encode: (semaphore) => semaphore._reference(),
+    decode(reference: SemaphoreReference, context) {
+      const place = placeOf(reference, Tag.semaphore);
+      const make = (): Semaphore => new Class(reference[2], place);
+      return objectAt(place.segment, place.index, Class, context, make);
+    },
+  });
+}
+
+registerInternal(Condition, 'Condition', {
+  encode: (condition) => condition._reference(),
+  decode({ place: where, lock }: ConditionReference, context) {
+    const place = placeOf(where, Tag.condition);
+    if (!(lock instanceof Lock || lock instanceof RLock)) throw malformed();
+    const make = (): Condition => new Condition(lock, place);
+    return objectAt(place.segment, place.index, Condition, context, make);
+  },
+});
+
+registerInternal(Event, 'Event', {
+  encode: (event) => event._reference(),
+  decode(reference: PlaceReference, context) {
+    const place = placeOf(reference, Tag.event);
+    return objectAt(place.segment, place.index, Event, context, () => new Event(place));
+  },
+});
+
+registerInternal(Barrier, 'Barrier', {
+  encode: (barrier) => barrier._reference(),
+  decode({ place: where, lock, parties, timeout, action }: BarrierReference, context) {
+    const place = placeOf(where, Tag.barrier, slotsOf(checkInt(parties, 'parties')));
+    const lockPlace = placeOf(lock, Tag.lock);
+    const make = (): Barrier => new Barrier(parties, action, timeout, place, lockPlace);
+    const barrier = objectAt(place.segment, place.index, Barrier, context, make);
+    if (barrier.parties !== parties) throw malformed();
+    return barrier;
+  },
+});
+
+refuseToSend(
+  Guard,
+  'Guard',
+  'is a hold of a lock, which is the business of whoever has acquired it: send the lock',
+);

@@ -52,11 +52,15 @@ class Channel : public Napi::ObjectWrap<Channel> {
                         InstanceMethod<&Channel::ResetBell>("resetBell"),
                         InstanceMethod<&Channel::AwaitWord>("awaitWord"),
                         InstanceMethod<&Channel::Words>("words"),
+                        InstanceMethod<&Channel::Fds>("fds"),
+                        InstanceMethod<&Channel::MaxItems>("maxItems"),
                         InstanceMethod<&Channel::UsedChunks>("usedChunks")});
   }
 
   explicit Channel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Channel>(info) {
-    auto created = core::Channel::Create(info[0].As<Napi::Number>().Uint32Value());
+    auto created = info.Length() == 1
+                       ? core::Channel::Create(info[0].As<Napi::Number>().Uint32Value())
+                       : Attached(info);
     if (!created.ok()) {
       Throw(info.Env(), created.error());
       return;
@@ -66,6 +70,15 @@ class Channel : public Napi::ObjectWrap<Channel> {
   }
 
  private:
+  // By the descriptors of its memory and its bell, which are the channel's then, or closed.
+  static core::Result<std::shared_ptr<core::Channel>> Attached(const Napi::CallbackInfo& info) {
+    core::UniqueFd fds[3];
+    for (uint32_t i = 0; i < 3; i++) fds[i].Reset(info[i].As<Napi::Number>().Int32Value());
+    auto segment =
+        core::Segment::Attach(std::move(fds[0]), IdentityOf(info[3]), core::SegmentKind::kChannel);
+    if (!segment.ok()) return segment.error();
+    return core::Channel::Attach(segment.value(), std::move(fds[1]), std::move(fds[2]));
+  }
   static Napi::Value Throw(Napi::Env env, const core::OsError& error) {
     ThrowErrno(env, error.errnum, error.syscall);
     return env.Undefined();
@@ -206,9 +219,24 @@ class Channel : public Napi::ObjectWrap<Channel> {
     result["words"] = words;
     result["room"] = Napi::Number::New(
         env, (core::kChannelOffset + offsetof(core::ChannelControl, get_state)) / 4);
-    result["done"] = Napi::Number::New(
-        env, (core::kChannelOffset + offsetof(core::ChannelControl, done)) / 4);
+    result["done"] =
+        Napi::Number::New(env, (core::kChannelOffset + offsetof(core::ChannelControl, done)) / 4);
     return result;
+  }
+
+  // fds() → of its memory, of the bell and, -1 where that is the same, of what rings it
+  Napi::Value Fds(const Napi::CallbackInfo& info) {
+    Napi::Env env = info.Env();
+    Napi::Array fds = Napi::Array::New(env, 3);
+    uint32_t at = 0;
+    for (const int fd :
+         {channel_->segment()->fd(), channel_->bell().fd(), channel_->bell().write_fd()}) {
+      fds[at++] = Napi::Number::New(env, fd);
+    }
+    return fds;
+  }
+  Napi::Value MaxItems(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), channel_->max_items());
   }
 
   Napi::Value UsedChunks(const Napi::CallbackInfo& info) {

@@ -153,13 +153,20 @@ class Watch : public Napi::ObjectWrap<Watch> {
          InstanceMethod<&Watch::Close>("close")});
   }
 
-  // Watch(): a set of descriptors. Watch(fd): that one itself, which must be non-blocking, for reading.
+  // Watch(): a set of descriptors. Watch(fd): a copy of that one, which must be non-blocking, for reading.
   explicit Watch(const Napi::CallbackInfo& info)
       : Napi::ObjectWrap<Watch>(info), context_(info.Env(), "Watch") {
     const Napi::Env env = info.Env();
     int fd = -1;
     if (info[0].IsNumber()) {
-      fd = static_cast<int>(Number(info, 0));
+      // Its own: the event loop must have let go of a descriptor before it is closed.
+      auto copy = core::Duplicate(static_cast<int>(Number(info, 0)));
+      if (!copy.ok()) {
+        ThrowErrno(env, copy.error().errnum, copy.error().syscall);
+        return;
+      }
+      copy_ = std::move(copy.value());
+      fd = copy_.get();
     } else {
       auto set = core::Readiness::Create();
       if (!set.ok()) {
@@ -238,6 +245,7 @@ class Watch : public Napi::ObjectWrap<Watch> {
              [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
     handle_ = nullptr;
     set_.reset();
+    copy_.Reset();
   }
 
   void Fire() {
@@ -258,6 +266,7 @@ class Watch : public Napi::ObjectWrap<Watch> {
 
   Napi::AsyncContext context_;
   std::optional<core::Readiness> set_;
+  core::UniqueFd copy_;
   uv_poll_t* handle_ = nullptr;
   bool started_ = false;
   Napi::FunctionReference callback_;

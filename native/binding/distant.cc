@@ -40,12 +40,12 @@ Napi::Value MakeHandle(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
       [](Napi::Env finalizing, Memory* memory) { FreeMemory(finalizing, memory); });
 }
 
-Napi::Value MakeBuffer(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
+Napi::Value MakeBuffer(Napi::Env env, const SegmentPtr& segment, void* base, size_t bytes) {
   auto* held = new SegmentPtr(segment);
   napi_value buffer = nullptr;
   const napi_status status = napi_create_external_arraybuffer(
-      env, segment->base(), bytes,
-      [](napi_env, void*, void* hint) { delete static_cast<SegmentPtr*>(hint); }, held, &buffer);
+      env, base, bytes, [](napi_env, void*, void* hint) { delete static_cast<SegmentPtr*>(hint); },
+      held, &buffer);
   if (status == napi_ok) return Napi::Value(env, buffer);
   // Node-API has called, or will call, the finaliser.
   if (!env.IsExceptionPending()) ThrowErrno(env, ENOMEM, "mmap");
@@ -204,14 +204,15 @@ Word* WordsOf(napi_env env, napi_value words) {
   return Napi::External<Memory>(env, words).Data()->segment->words();
 }
 
-Napi::Value MakeBytes(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
-  return MayMakeExternalBuffers(env) ? MakeBuffer(env, segment, bytes)
+Napi::Value MakePlain(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
+  return MayMakeExternalBuffers(env) ? MakeBuffer(env, segment, segment->plain_base(), bytes)
                                      : MakeHandle(env, segment, bytes);
 }
 
 Napi::Value MakeWords(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
-  const Napi::Value memory = MakeBytes(env, segment, bytes);
-  if (memory.IsEmpty() || memory.IsExternal()) return memory;
+  if (!MayMakeExternalBuffers(env)) return MakeHandle(env, segment, bytes);
+  const Napi::Value memory = MakeBuffer(env, segment, segment->base(), bytes);
+  if (memory.IsEmpty()) return memory;
   return Napi::Int32Array::New(env, bytes / sizeof(Word), memory.As<Napi::ArrayBuffer>(), 0);
 }
 

@@ -22,8 +22,8 @@ core::Word* WordsOf(napi_env env, napi_value words);
 // An Int32Array or a handle. Empty, with an exception pending, when there is no memory for it.
 Napi::Value MakeWords(Napi::Env env, const std::shared_ptr<core::Segment>& segment, size_t bytes);
 
-// An ArrayBuffer or a handle, likewise.
-Napi::Value MakeBytes(Napi::Env env, const std::shared_ptr<core::Segment>& segment, size_t bytes);
+// The bytes of plain memory: an ArrayBuffer, or a handle, whose memory begins kPlainOffset before them; likewise.
+Napi::Value MakePlain(Napi::Env env, const std::shared_ptr<core::Segment>& segment, size_t bytes);
 
 // Exports `distant` where it is needed.
 void InitDistant(Napi::Env env, Napi::Object exports);

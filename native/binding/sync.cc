@@ -9,6 +9,7 @@
 #if !defined(_WIN32)
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -77,6 +78,13 @@ void EraseIf(std::vector<T>* all, Predicate predicate) {
 
 }  // namespace
 
+core::SegmentIdentity IdentityOf(const Napi::Value& words) {
+  core::SegmentIdentity identity;
+  const auto array = words.As<Napi::Uint32Array>();
+  std::memcpy(&identity, array.Data(), sizeof(identity));
+  return identity;
+}
+
 void RegisterSegment(const SegmentPtr& segment) {
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> lock(registry.mutex);
@@ -100,14 +108,13 @@ core::Deadline DeadlineOf(const Napi::Value& milliseconds) {
   return core::Deadline::AfterMs(milliseconds.As<Napi::Number>().DoubleValue());
 }
 
-// createSegment() → { words, fd }: memory that every fork from now on shares.
-Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  auto segment = Segment::Create();
-  if (!segment.ok()) {
-    ThrowErrno(env, segment.error().errnum, segment.error().syscall);
-    return env.Undefined();
-  }
+Napi::Value Throw(Napi::Env env, const core::OsError& error) {
+  ThrowErrno(env, error.errnum, error.syscall);
+  return env.Undefined();
+}
+
+Napi::Value DescribeSlots(Napi::Env env, const core::Result<SegmentPtr>& segment) {
+  if (!segment.ok()) return Throw(env, segment.error());
   const Napi::Value words = MakeWords(env, segment.value(), core::kSegmentBytes);
   if (words.IsEmpty()) return env.Undefined();
   RegisterSegment(segment.value());
@@ -117,17 +124,53 @@ Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// createSharedBuffer(bytes) → zeroed bytes, in a mapping of their own.
+Napi::Value DescribePlain(Napi::Env env, const core::Result<SegmentPtr>& segment) {
+  if (!segment.ok()) return Throw(env, segment.error());
+  const size_t bytes = segment.value()->bytes() - core::kPlainOffset;
+  const Napi::Value words = MakeWords(env, segment.value(), core::kPlainOffset);
+  if (words.IsEmpty()) return env.Undefined();
+  const Napi::Value memory = MakePlain(env, segment.value(), bytes);
+  if (memory.IsEmpty()) return env.Undefined();
+  Napi::Object result = Napi::Object::New(env);
+  result["words"] = words;
+  result["memory"] = memory;
+  result["offset"] = Napi::Number::New(env, memory.IsExternal() ? core::kPlainOffset : 0);
+  result["bytes"] = Napi::Number::New(env, static_cast<double>(bytes));
+  result["fd"] = Napi::Number::New(env, segment.value()->fd());
+  return result;
+}
+
+// createSegment() → { words, fd }: memory that every fork from now on shares.
+Napi::Value CreateSegment(const Napi::CallbackInfo& info) {
+  return DescribeSlots(info.Env(), Segment::Create());
+}
+
+// createSharedBuffer(bytes) → { words, memory, offset, bytes, fd }: zeroed bytes, in a mapping of their own.
 Napi::Value CreateSharedBuffer(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
   const auto bytes = static_cast<size_t>(info[0].As<Napi::Number>().Int64Value());
-  auto segment = Segment::CreatePlain(bytes);
-  if (!segment.ok()) {
-    ThrowErrno(env, segment.error().errnum, segment.error().syscall);
-    return env.Undefined();
-  }
-  const Napi::Value buffer = MakeBytes(env, segment.value(), bytes);
-  return buffer.IsEmpty() ? env.Undefined() : buffer;
+  return DescribePlain(info.Env(), Segment::CreatePlain(bytes));
+}
+
+// openOf(pid, fd) → a descriptor of the segment or pipe that is open as `fd` in that process
+Napi::Value OpenOf(const Napi::CallbackInfo& info) {
+  auto fd = core::OpenOf(info[0].As<Napi::Number>(), info[1].As<Napi::Number>());
+  if (!fd.ok()) return Throw(info.Env(), fd.error());
+  return Napi::Number::New(info.Env(), fd.value().Release());
+}
+
+core::Result<SegmentPtr> Attached(const Napi::CallbackInfo& info, core::SegmentKind kind) {
+  core::UniqueFd fd(info[0].As<Napi::Number>().Int32Value());
+  return Segment::Attach(std::move(fd), IdentityOf(info[1]), kind);
+}
+
+// attachSegment(fd, identity) → as createSegment. The descriptor is the segment's, or closed.
+Napi::Value AttachSegment(const Napi::CallbackInfo& info) {
+  return DescribeSlots(info.Env(), Attached(info, core::SegmentKind::kSlots));
+}
+
+// attachSharedBuffer(fd, identity) → as createSharedBuffer
+Napi::Value AttachSharedBuffer(const Napi::CallbackInfo& info) {
+  return DescribePlain(info.Env(), Attached(info, core::SegmentKind::kPlain));
 }
 
 SegmentPtr FindSegment(const Word* words) {
@@ -322,6 +365,10 @@ void InitSync(Napi::Env env, Napi::Object exports) {
   exports["createSegment"] = Napi::Function::New(env, CreateSegment, "createSegment");
   exports["createSharedBuffer"] =
       Napi::Function::New(env, CreateSharedBuffer, "createSharedBuffer");
+  exports["openOf"] = Napi::Function::New(env, OpenOf, "openOf");
+  exports["attachSegment"] = Napi::Function::New(env, AttachSegment, "attachSegment");
+  exports["attachSharedBuffer"] =
+      Napi::Function::New(env, AttachSharedBuffer, "attachSharedBuffer");
   exports["enrol"] = Napi::Function::New(env, Enrol, "enrol");
   exports["isDead"] = Napi::Function::New(env, IsDead, "isDead");
   exports["acquireLock"] = Napi::Function::New(env, AcquireLock, "acquireLock");

@@ -2,53 +2,83 @@
 
 #if !defined(_WIN32)
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#if defined(__linux__)
-#include <sys/eventfd.h>
-#endif
-
-#include <cstdint>
+#include <cstdio>
 
 namespace mp::core {
+namespace {
 
 #if defined(__linux__)
 
-Result<Bell> Bell::Create() {
-  Bell bell;
-  bell.read_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!bell.read_.valid()) return LastError("eventfd");
-  return bell;
-}
-
-void Bell::Ring() const {
-  const uint64_t one = 1;
-  (void)RetryOnSignal([&] { return write(read_.get(), &one, sizeof(one)); });
-}
-
-void Bell::Reset() const {
-  uint64_t count;
-  (void)RetryOnSignal([&] { return read(read_.get(), &count, sizeof(count)); });
+// Both ends in one. Invalid: this system does not show descriptors.
+UniqueFd BothEnds(int end) {
+  char path[32];
+  std::snprintf(path, sizeof(path), "/proc/self/fd/%d", end);
+  UniqueFd both(RetryOnSignal([&] { return open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK); }));
+  // A page instead of sixteen: a byte is all that is ever written.
+  if (both.valid()) (void)fcntl(both.get(), F_SETPIPE_SZ, 4096);
+  return both;
 }
 
 #else
 
+UniqueFd BothEnds(int) { return UniqueFd(); }
+
+#endif
+
+Result<FileIdentity> IdentityOf(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return LastError("fstat");
+  if (!S_ISFIFO(status.st_mode)) return OsError{EBADMSG, "attach"};
+  return FileIdentity{static_cast<uint64_t>(status.st_dev), static_cast<uint64_t>(status.st_ino)};
+}
+
+Result<void> CheckIsPipe(int fd, const FileIdentity& identity) {
+  const auto found = IdentityOf(fd);
+  if (!found.ok()) return found.error();
+  if (found.value().device != identity.device || found.value().inode != identity.inode) {
+    return OsError{EBADMSG, "attach"};
+  }
+  return SetBlocking(fd, false);
+}
+
+}  // namespace
+
 Result<Bell> Bell::Create() {
   auto pipe = MakePipe(true);
   if (!pipe.ok()) return pipe.error();
+  Bell bell;
+  bell.read_ = BothEnds(pipe.value().first.get());
+  if (bell.read_.valid()) return bell;
   for (const UniqueFd* end : {&pipe.value().first, &pipe.value().second}) {
     const auto set = SetBlocking(end->get(), false);
     if (!set.ok()) return set.error();
   }
-  Bell bell;
   bell.read_ = std::move(pipe.value().first);
   bell.write_ = std::move(pipe.value().second);
   return bell;
 }
 
+Result<Bell> Bell::Attach(UniqueFd read, UniqueFd write, const FileIdentity& identity) {
+  for (const UniqueFd* end : {&read, &write}) {
+    if (end == &write && !write.valid()) continue;
+    const auto checked = CheckIsPipe(end->get(), identity);
+    if (!checked.ok()) return checked.error();
+  }
+  Bell bell;
+  bell.read_ = std::move(read);
+  bell.write_ = std::move(write);
+  return bell;
+}
+
+Result<FileIdentity> Bell::Identity() const { return IdentityOf(read_.get()); }
+
 void Bell::Ring() const {
   const char one = 1;
-  (void)RetryOnSignal([&] { return write(write_.get(), &one, 1); });
+  (void)RetryOnSignal([&] { return write(ringer(), &one, 1); });
 }
 
 void Bell::Reset() const {
@@ -56,8 +86,6 @@ void Bell::Reset() const {
   while (RetryOnSignal([&] { return read(read_.get(), bytes, sizeof(bytes)); }) > 0) {
   }
 }
-
-#endif
 
 void Bell::Close() {
   read_.Reset();

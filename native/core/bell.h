@@ -1,27 +1,38 @@
 // A descriptor that is readable from the moment it was rung until it is reset: what event loops and poll() wait for.
-// Linux: an eventfd; elsewhere a pipe. Shared with forked children, as descriptors are.
+// A pipe, which a process that is no fork can open through /proc, as it could not an eventfd; on Linux one descriptor
+// that is both ends of it. Shared with forked children, as descriptors are.
 #ifndef MP_CORE_BELL_H_
 #define MP_CORE_BELL_H_
 
 #include "core/fd.h"
 #include "core/result.h"
+#include "core/shared_memory.h"
 
 namespace mp::core {
 
 class Bell {
  public:
   static Result<Bell> Create();
+  // One that another process has created, by its descriptors; `write` is invalid where one is both ends. EBADMSG: it is
+  // not the pipe of that identity.
+  static Result<Bell> Attach(UniqueFd read, UniqueFd write, const FileIdentity& identity);
 
   // What to poll.
   int fd() const { return read_.get(); }
+  // What to ring it by, -1 where it is the same.
+  int write_fd() const { return write_.get(); }
+  // Which pipe it is, while it is open anywhere.
+  Result<FileIdentity> Identity() const;
   // Never blocks; a bell that rings already goes on ringing.
   void Ring() const;
   void Reset() const;
   void Close();
 
  private:
+  int ringer() const { return write_.valid() ? write_.get() : read_.get(); }
+
   UniqueFd read_;
-  UniqueFd write_;  // of the pipe
+  UniqueFd write_;
 };
 
 }  // namespace mp::core

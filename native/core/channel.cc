@@ -179,24 +179,34 @@ Channel::Channel(std::shared_ptr<Segment> segment, Bell bell)
   chunks_ = base + control_->chunks_offset;
 }
 
+namespace {
+
+constexpr size_t kPage = 4096;
+constexpr size_t kTableOffset = kChannelOffset + kPage;
+
+size_t ChunksOffset(size_t chunks) {
+  const size_t table_bytes = chunks * sizeof(ChunkEntry);
+  return (kTableOffset + table_bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
-  constexpr size_t kPage = 4096;
   constexpr uint32_t kLeastChunks = 1024;
   auto bell = Bell::Create();
   if (!bell.ok()) return bell.error();
+  const auto pipe = bell.value().Identity();
+  if (!pipe.ok()) return pipe.error();
   // Address space may be limited, or become scarce after some thousand queues.
   for (uint32_t chunks = kMostChunks;; chunks /= 4) {
-    const size_t table_offset = kChannelOffset + kPage;
-    const size_t table_bytes = size_t{chunks} * sizeof(ChunkEntry);
-    const size_t chunks_offset =
-        (table_offset + table_bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
+    const size_t chunks_offset = ChunksOffset(chunks);
     const size_t bytes = chunks_offset + size_t{chunks} * kChunkBytes;
     const bool least = chunks / 4 < kLeastChunks;
     if (!IsAffordable(bytes)) {
       if (least) return OsError{ENOMEM, "mmap"};
       continue;
     }
-    auto segment = Segment::Create(bytes);
+    auto segment = Segment::Create(bytes, SegmentKind::kChannel);
     if (!segment.ok()) {
       if (least) return segment.error();
       continue;
@@ -206,8 +216,9 @@ Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
     control->version = kChannelVersion;
     control->max_items = max_items;
     control->chunk_limit = chunks;
-    control->table_offset = static_cast<uint32_t>(table_offset);
+    control->table_offset = static_cast<uint32_t>(kTableOffset);
     control->chunks_offset = static_cast<uint32_t>(chunks_offset);
+    control->bell = pipe.value();
     control->fresh.store(1, kRelaxed);
     std::shared_ptr<Channel> channel(
         new Channel(std::move(segment.value()), std::move(bell.value())));
@@ -216,6 +227,21 @@ Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
     if (!furnished.ok()) return furnished.error();
     return channel;
   }
+}
+
+Result<std::shared_ptr<Channel>> Channel::Attach(std::shared_ptr<Segment> segment, UniqueFd bell,
+                                                 UniqueFd bell_write) {
+  const char* base = static_cast<const char*>(segment->base());
+  const auto* control = reinterpret_cast<const ChannelControl*>(base + kChannelOffset);
+  const size_t chunks = control->chunk_limit;
+  if (control->version != kChannelVersion || chunks == 0 || chunks > kMostChunks ||
+      control->table_offset != kTableOffset || control->chunks_offset != ChunksOffset(chunks) ||
+      segment->bytes() != ChunksOffset(chunks) + chunks * kChunkBytes) {
+    return OsError{EBADMSG, "attach"};
+  }
+  auto rings = Bell::Attach(std::move(bell), std::move(bell_write), control->bell);
+  if (!rings.ok()) return rings.error();
+  return std::shared_ptr<Channel>(new Channel(std::move(segment), std::move(rings.value())));
 }
 
 // -------------------------------------------------------------------------------------------------

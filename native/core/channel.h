@@ -42,7 +42,7 @@
 
 namespace mp::core {
 
-constexpr uint32_t kChannelVersion = 1;
+constexpr uint32_t kChannelVersion = 2;
 // Behind the segment's header and its table of owners.
 constexpr size_t kChannelOffset = size_t{512} << 10;
 static_assert(kChannelOffset >= sizeof(SegmentHeader));
@@ -62,10 +62,12 @@ static_assert(End::is_always_lock_free);
 
 struct alignas(64) ChannelControl {
   uint32_t version;
-  uint32_t max_items;    // 0: as many as memory holds
-  uint32_t chunk_limit;  // of the address space that was to be had
+  uint32_t max_items;     // 0: as many as memory holds
+  uint32_t chunk_limit;   // of the address space that was to be had
   uint32_t table_offset;  // in bytes from the segment's beginning, as is the next
   uint32_t chunks_offset;
+  uint32_t reserved;
+  FileIdentity bell;  // which pipe it is
 
   alignas(64) Word put_lock;
   alignas(64) End put_state;
@@ -112,6 +114,9 @@ class Channel {
  public:
   // EMFILE, ENFILE, ENOMEM. `max_items` 0: no limit.
   static Result<std::shared_ptr<Channel>> Create(uint32_t max_items);
+  // One that another process has created. EBADMSG: its memory is not that of a channel, or the bell is another's.
+  static Result<std::shared_ptr<Channel>> Attach(std::shared_ptr<Segment> segment, UniqueFd bell,
+                                                 UniqueFd bell_write);
 
   enum class Got { kNothing, kSmall, kLarge, kSizes };
   struct Gotten {
@@ -130,6 +135,7 @@ class Channel {
 
   uint32_t Size() const;
   bool HasRoom() const;
+  uint32_t max_items() const { return control_->max_items; }
 
   // For JoinableQueue: how many were put and not yet reported done. Done() answers false when that is 0.
   uint32_t Unfinished() const;

@@ -842,7 +842,11 @@ function readInternal(): unknown {
   const Class = at < end && from[at] === NULL ? undefined : readClass();
   if (Class === undefined) at++;
   const payload = read();
+  if (Class !== undefined && !isPrototypeOf.call(internal.Class.prototype, Class.prototype)) {
+    throw malformed('has a class that does not extend the one it says');
+  }
   const taken = descriptors as number[];
+  let isNew = true;
   const object = internal.codec.decode(payload as never, {
     takeFd(index) {
       const fd = taken[index];
@@ -850,8 +854,14 @@ function readInternal(): unknown {
       taken[index] = -1;
       return fd;
     },
+    wasHere() {
+      isNew = false;
+    },
   });
-  if (Class !== undefined) Object.setPrototypeOf(object, Class.prototype);
+  if (isNew && Class !== undefined) Object.setPrototypeOf(object, Class.prototype);
   settle(number, object);
+  readProperties(isNew ? object : {});
   return object;
 }
+
+const { isPrototypeOf } = Object.prototype;

@@ -17,8 +17,10 @@
 import { inspect, types } from 'node:util';
 import { PicklingError } from '../errors.js';
 import { onContinue, onNewIdentity } from '../fork_child.js';
+import { native } from '../native.js';
 import {
   BUILTIN,
+  declaresPrivateMembers,
   GLOBAL,
   hasPrivateMembers,
   isOfLibrary,
@@ -140,20 +142,37 @@ let busy = false;
 
 const NO_BULK: readonly Uint8Array[] = Object.freeze([]);
 const message: Message = { head: out, headLength: 0, bulk: NO_BULK, fds: NO_FDS };
-const DEFAULT_CONTEXT = contextOf({});
 
-let latestOptions: EncodeContext | undefined;
-let latestContext = DEFAULT_CONTEXT;
+/** A channel gives the same options each time, and never changes them. */
+let lastOptions: EncodeContext | undefined;
+let lastContext: InternalEncodeContext;
 
 function contextOf(options: EncodeContext): InternalEncodeContext {
-  return {
+  if (options === lastOptions) return lastContext;
+  lastContext = {
     ...options,
     addFd(fd) {
-      if (options.fds === false)
-        throw refused('needs a descriptor, which this channel cannot carry');
+      if (options.fds === false) {
+        native.close(fd);
+        throw refused(
+          'needs a descriptor, which this channel cannot carry: send it through a Connection (Pipe)',
+        );
+      }
       return fds.push(fd) - 1;
     },
+    refuse(why) {
+      throw refused(why);
+    },
   };
+  lastOptions = options;
+  return lastContext;
+}
+
+const DEFAULT_CONTEXT = contextOf({});
+
+/** What was to be sent along with a message that is none. */
+function closeFds(): void {
+  for (const fd of fds) native.close(fd);
 }
 
 function newScratch(size: number): void {
@@ -257,8 +276,7 @@ function run(value: unknown, options: EncodeContext | undefined): void {
     context = DEFAULT_CONTEXT;
   } else {
     // A channel gives the same one each time.
-    if (options !== latestOptions) [latestOptions, latestContext] = [options, contextOf(options)];
-    context = latestContext;
+    context = contextOf(options);
   }
   met = 0;
   flags = 0;
@@ -268,11 +286,19 @@ function run(value: unknown, options: EncodeContext | undefined): void {
   try {
     write(value);
   } catch (error) {
+    closeFds();
     throw isStackOverflow(error)
       ? new PicklingError(`${root()} is nested too deeply`, { cause: error })
       : error;
   }
-  if (buffers.length > 0) writeTable();
+  if (buffers.length > 0) {
+    try {
+      writeTable();
+    } catch (error) {
+      closeFds();
+      throw error;
+    }
+  }
   out[1] = flags;
   message.head = out;
   message.headLength = pos;
@@ -1277,10 +1303,27 @@ function internalPlan(prototype: object): Plan | undefined {
   for (let at: object | null = prototype; at !== null; at = Object.getPrototypeOf(at)) {
     const internal = internalPrototypes.get(at);
     if (internal === undefined) continue;
-    const Class = at === prototype ? null : (constructorOf(prototype) as object | null);
+    const Class = at === prototype ? null : classBelow(prototype, at);
     return (value) => writeInternal(value, internal, Class);
   }
   return undefined;
+}
+
+/** The class of instances that extend a class of the library, which makes them on arrival without the constructor. */
+function classBelow(prototype: object, ofLibrary: object): object {
+  const Class = constructorOf(prototype);
+  if (typeof Class !== 'function' || (Class as { prototype?: unknown }).prototype !== prototype) {
+    refusePlan('has a prototype that is not the prototype of a class');
+  }
+  for (let at = prototype; at !== ofLibrary; at = Object.getPrototypeOf(at) as object) {
+    const above = constructorOf(at);
+    if (typeof above === 'function' && declaresPrivateMembers(above)) {
+      refusePlan(
+        `is of the class ${nameOf(above)}, which has private members (#name), that nobody else can make`,
+      );
+    }
+  }
+  return Class;
 }
 
 function writeInternal(value: object, { tag, codec }: Internal, Class: object | null): void {
@@ -1302,4 +1345,8 @@ function writeInternal(value: object, { tag, codec }: Internal, Class: object | 
     reducing.delete(value);
   }
   level--;
+  const { except } = codec;
+  const keys = Object.keys(value);
+  const own = except === undefined ? keys : keys.filter((key) => !except.includes(key));
+  writeProperties(value as Record<string, unknown>, own);
 }

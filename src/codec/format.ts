@@ -23,7 +23,7 @@ export interface Message {
   headLength: number;
   /** Views of the sender's memory, in order; empty for nearly all messages. */
   bulk: readonly Uint8Array[];
-  /** Descriptors that must be sent along; empty nearly always. */
+  /** Descriptors that must be sent along, and then closed; empty nearly always. */
   fds: readonly number[];
 }
 
@@ -42,18 +42,32 @@ export interface EncodeContext {
 
 /** For the `encode` of an object of the library. */
 export interface InternalEncodeContext extends EncodeContext {
-  /** Sends a descriptor along. @returns the number to ask for it on arrival. @throws PicklingError */
+  /**
+   * Sends a descriptor along, which is the message's from here on: whoever sends the message closes it then, and
+   * `encode` itself when it throws.
+   *
+   * @returns the number to ask for it on arrival. @throws PicklingError the channel carries none.
+   */
   addFd(fd: number): number;
+  /** Refuses the object, which "is …"; the error names its place. @throws PicklingError always. */
+  refuse(why: string): never;
 }
 
 /** For its `decode`. */
 export interface InternalDecodeContext {
   /** The descriptor, which from here on belongs to the caller. @throws UnpicklingError there is none. */
   takeFd(index: number): number;
+  /** Says that the object is one that was here before: it keeps its class and its properties. */
+  wasHere(): void;
 }
 
-/** How a class of the library travels. The payload is any value that can be encoded. */
+/**
+ * How a class of the library travels. The payload is any value that can be encoded. What a program has added is not its
+ * business: own properties, and the class of an instance of a class that extends it, travel by themselves.
+ */
 export interface InternalCodec<T extends object> {
+  /** Own properties that are the class's, and do not travel by themselves. */
+  except?: readonly string[];
   encode(value: T, context: InternalEncodeContext): unknown;
   decode(payload: never, context: InternalDecodeContext): T;
 }
@@ -105,7 +119,7 @@ export const REFERENCE = 0xb7; // kind | where: value | count | names: values
 export const INSTANCE = 0xb8; // class: value | OBJECT
 export const DERIVED = 0xb9; // class: value | the built-in state: value | OBJECT: own properties
 export const REDUCED = 0xba; // callable: value | args: value | state: value or ABSENT
-export const INTERNAL = 0xbb; // tag: value | class or NULL: value | payload: value
+export const INTERNAL = 0xbb; // tag: value | class or NULL: value | payload: value | OBJECT: own properties
 export const ERROR = 0xbc; // class: value | flags | name message stack cause errors: values | OBJECT
 export const REGEXP = 0xbd; // source flags: values
 export const BOXED = 0xbe; // value
