@@ -9,7 +9,7 @@
 
 import { readdirSync } from 'node:fs';
 import { JoinableQueue, Process, Queue, SimpleQueue } from 'node-multiprocessing';
-import { openFds } from '../support/fds.mjs';
+import { isBell, openFds } from '../support/fds.mjs';
 import { native } from '../support/native.mjs';
 
 const given = (name) => process.argv.find((o) => o.startsWith(`--${name}`));
@@ -370,7 +370,9 @@ for (let i = 0; i < 10 && globalThis.gc; i++) {
   globalThis.gc();
   await delay(5);
 }
-const left = openFds().filter((fd) => !/inotify|memfd:node-multiprocessing|\[eventfd\]/.test(fd));
+const left = openFds().filter(
+  (fd) => !/inotify|memfd:node-multiprocessing/.test(fd) && !isBell(fd),
+);
 if (left.length > fds) failures.push({ fds: left, before: fds });
 const names = shmNames().filter(
   (name) => !namesBefore.includes(name) && /^(psm_|mp-|node-)/.test(name),

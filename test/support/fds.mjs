@@ -9,7 +9,7 @@
  * Linux only: elsewhere the lists are empty.
  */
 
-import { readdirSync, readlinkSync } from 'node:fs';
+import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 /** `fd target` for each open descriptor of this process: "5 pipe:[1234]", "7 /dev/shm/psm_1". */
 export function openFds() {
@@ -32,4 +32,13 @@ export function openFds() {
 export function newFds(before) {
   const known = new Set(before);
   return openFds().filter((fd) => !known.has(fd));
+}
+
+/** Whether such a line is a queue's bell: a pipe that is open in both directions at once. */
+export function isBell(fd) {
+  if (!fd.includes('pipe:')) return false;
+  const [, flags] = /^flags:\s*([0-7]+)/m.exec(
+    readFileSync(`/proc/self/fdinfo/${fd.split(' ')[0]}`, 'utf8'),
+  );
+  return (Number.parseInt(flags, 8) & constants.O_RDWR) !== 0;
 }
