@@ -201,12 +201,12 @@ class Cell {
     this.asynchronous = asynchronous;
     this.size = size;
     // Plain memory that forks share: the first number of a generation, how many it has put for certain.
-    const words = (count) => new Int32Array(native.createSharedBuffer(4 * count));
+    const words = (count) => new Int32Array(native.createSharedBuffer(4 * count).memory);
     this.begun = words(GENERATIONS);
     this.put = words(GENERATIONS);
     this.beats = words(GENERATIONS);
     this.next = words(16);
-    this.marks = new Uint8Array(native.createSharedBuffer(MOST_MARKS));
+    this.marks = new Uint8Array(native.createSharedBuffer(MOST_MARKS).memory);
     for (let i = 0; i < 2; i++) {
       this.enter('producer');
       this.enter('consumer');
