@@ -45,6 +45,10 @@ type Nothing = typeof NOTHING;
 let generation = 0;
 onNewIdentity(() => generation++);
 
+function isLarge({ headLength, bulk }: Message): boolean {
+  return bulk.length > 0 || headLength > MOST_SMALL;
+}
+
 /** A message that outlives the codec's memory. */
 function keep(message: Message): Message {
   const head = Buffer.from(message.head.subarray(0, message.headLength));
@@ -70,6 +74,7 @@ class Channel<T> {
   #token = 0;
   #generation = generation;
   #getters: Line<Outcome<T>> | undefined;
+  #gotLarge = false;
   #putters: Line<Outcome<true>, Message> | undefined;
   #spots: { room: Spot; done: Spot } | undefined;
 
@@ -95,9 +100,7 @@ class Channel<T> {
   #append(message: Message, milliseconds: number): boolean {
     const { head, headLength, bulk } = message;
     const me = this.#me();
-    if (bulk.length === 0 && headLength <= MOST_SMALL) {
-      return this.#native.put(head, headLength, me, milliseconds);
-    }
+    if (!isLarge(message)) return this.#native.put(head, headLength, me, milliseconds);
     return this.#native.putParts([head.subarray(0, headLength), ...bulk], me, milliseconds);
   }
 
@@ -145,7 +148,7 @@ class Channel<T> {
     const append = (one: Message): boolean => this.#append(one, 0);
     if (this.#putForTasks(append) && append(message)) {
       // It is in the queue: only the answer waits.
-      if (turnIsLong()) await nextTurn();
+      if (turnIsLong(isLarge(message))) await nextTurn();
       return true;
     }
     if (milliseconds === 0) return false;
@@ -188,6 +191,7 @@ class Channel<T> {
 
   tryGet(): T | Nothing {
     const got = this.#native.get(inbox, this.#me());
+    this.#gotLarge = got === Got.sizes;
     if (got >= 0) return decode(inbox, 0, got, NO_BULK) as T;
     return got === Got.nothing ? NOTHING : this.#getLarge();
   }
@@ -222,7 +226,7 @@ class Channel<T> {
       () => this.#getForTask(),
     );
     // In a turn that is long it stands in line, so that nobody overtakes it meanwhile.
-    if (milliseconds === 0 || (this.#getters.empty && !turnIsLong())) {
+    if (milliseconds === 0 || (this.#getters.empty && !turnIsLong(this.#gotLarge))) {
       const item = this.tryGet();
       if (item !== NOTHING) return { value: item };
     }
