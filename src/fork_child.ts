@@ -332,9 +332,15 @@ function emptyTimers(): void {
     delete timerListMap[duration];
   }
   while (timerListQueue.peek() !== undefined) timerListQueue.shift();
+  // Those that keep the loop alive: JavaScript's, all but the ones without a reference, and native ones of node, such
+  // as finalisers, which are not in this queue. They run in the child, and are subtracted then.
+  const [count, references] = immediateInfo as unknown as [number, number];
+  let own = count;
   for (let immediate = immediateQueue.head; immediate !== null; immediate = immediate._idleNext) {
+    if (!immediate.hasRef()) own--;
     immediate._destroyed = true;
   }
+  const nativeReferences = Math.max(0, references - own);
   immediateQueue.head = null;
   immediateQueue.tail = null;
   // In the middle of a batch of immediates, or of timers, the rest of it is in variables of the two functions
@@ -343,6 +349,8 @@ function emptyTimers(): void {
   const { processImmediate, processTimers } = getTimerCallbacks(internals.runNextTicks);
   timersBinding.setupTimers(processImmediate, processTimers);
   immediateInfo.fill(0);
+  immediateInfo[1] = nativeReferences;
+  // For now: whatever is active loses its hold on the loop, for good. See endUnwinding.
   timersBinding.toggleImmediateRef(false);
   timersBinding.timeoutInfo.fill(0);
   timersBinding.toggleTimerRef(false);
@@ -595,6 +603,8 @@ let unwinding = false;
 export function endUnwinding(): void {
   unwinding = false;
   if (abort !== undefined && !rehearsing) abort[0] = 1;
+  // node lets the first immediate of several hold the loop: the native ones of the parent were first.
+  if (internals.immediateInfo[1] !== 0) internals.timersBinding.toggleImmediateRef(true);
 }
 
 /** The exit code so far, and whether the event loop ran empty, to the code to end with. */

@@ -22,13 +22,18 @@ interface LinkedTimer {
   _destroyed?: boolean;
 }
 
+interface LinkedImmediate extends LinkedTimer {
+  _idleNext: LinkedImmediate | null;
+  hasRef(): boolean;
+}
+
 /** node's variables, as far as a fork needs them. */
 export interface NodeInternals {
   /** node's own `require`, for its internal modules. */
   require: (id: string) => Record<string, unknown>;
   timerListMap: Record<string, LinkedTimer>;
   timerListQueue: { peek(): unknown; shift(): unknown };
-  immediateQueue: { head: LinkedTimer | null; tail: LinkedTimer | null };
+  immediateQueue: { head: LinkedImmediate | null; tail: LinkedImmediate | null };
   /** count, reference count, has-outstanding */
   immediateInfo: Uint32Array;
   /** `timeoutInfo` counts the timers that keep the loop. */

@@ -56,6 +56,10 @@ type Nothing = typeof NOTHING;
 let generation = 0;
 onNewIdentity(() => generation++);
 
+function isLarge({ headLength, bulk }: Message): boolean {
+  return bulk.length > 0 || headLength > MOST_SMALL;
+}
+
 /** A message that outlives the codec's memory. */
 function keep(message: Message): Message {
   const head = Buffer.from(message.head.subarray(0, message.headLength));
@@ -77,6 +81,7 @@ class Channel<T> extends Piece {
   #token = 0;
   #generation = generation;
   #getters: Line<Outcome<T>> | undefined;
+  #gotLarge = false;
   #putters: Line<Outcome<true>, Message> | undefined;
   readonly #spots: { room: Spot; done: Spot };
   #bell: Watch | undefined;
@@ -113,9 +118,7 @@ class Channel<T> extends Piece {
   #append(message: Message, milliseconds: number): boolean {
     const { head, headLength, bulk } = message;
     const me = this.#me();
-    if (bulk.length === 0 && headLength <= MOST_SMALL) {
-      return this.#native.put(head, headLength, me, milliseconds);
-    }
+    if (!isLarge(message)) return this.#native.put(head, headLength, me, milliseconds);
     return this.#native.putParts([head.subarray(0, headLength), ...bulk], me, milliseconds);
   }
 
@@ -163,7 +166,7 @@ class Channel<T> extends Piece {
     const append = (one: Message): boolean => this.#append(one, 0);
     if (this.#putForTasks(append) && append(message)) {
       // It is in the queue: only the answer waits.
-      if (turnIsLong()) await nextTurn();
+      if (turnIsLong(isLarge(message))) await nextTurn();
       return true;
     }
     if (milliseconds === 0) return false;
@@ -206,6 +209,7 @@ class Channel<T> extends Piece {
 
   tryGet(): T | Nothing {
     const got = this.#native.get(inbox, this.#me());
+    this.#gotLarge = got === Got.sizes;
     if (got >= 0) return decode(inbox, 0, got, NO_BULK) as T;
     return got === Got.nothing ? NOTHING : this.#getLarge();
   }
@@ -240,7 +244,7 @@ class Channel<T> extends Piece {
       () => this.#getForTask(),
     );
     // In a turn that is long it stands in line, so that nobody overtakes it meanwhile.
-    if (milliseconds === 0 || (this.#getters.empty && !turnIsLong())) {
+    if (milliseconds === 0 || (this.#getters.empty && !turnIsLong(this.#gotLarge))) {
       const item = this.tryGet();
       if (item !== NOTHING) return { value: item };
     }

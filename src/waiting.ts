@@ -83,15 +83,19 @@ let asked = 0;
 
 onNewIdentity(() => (turnBegan = 0));
 
-/** Whether whoever is about to take something without waiting had better wait for the next turn first. */
-export function turnIsLong(): boolean {
+/**
+ * Whether whoever is about to take something without waiting had better wait for the next turn first.
+ *
+ * @param costly what it took last was large.
+ */
+export function turnIsLong(costly = false): boolean {
   if (turnBegan === 0) {
     turnBegan = performance.now();
     setImmediate(() => (turnBegan = 0));
     return false;
   }
   // The clock costs more than most of what is taken.
-  return (++asked & 15) === 0 && performance.now() - turnBegan > LONGEST_TURN_MS;
+  return (costly || (++asked & 15) === 0) && performance.now() - turnBegan > LONGEST_TURN_MS;
 }
 
 export function nextTurn(): Promise<void> {
