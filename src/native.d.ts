@@ -288,13 +288,13 @@ export interface NativeSync {
   /** Zeroed bytes that every later fork shares, in a mapping of their own. */
   createSharedBuffer(bytes: number): PlainMemory;
   /**
-   * A descriptor of the segment or pipe that is `fd` in the process `pid`. Throws ENOENT, EACCES, EMFILE; EBADMSG: it
+   * A descriptor of the segment or pipe that is `fd` in the process `pid`. Throws ENOENT, EACCES, EMFILE; EPROTO: it
    * is neither; ENOSYS: only Linux has this, for other processes.
    */
   openOf(pid: number, fd: number): number;
   /**
    * The segment behind a descriptor, which is the segment's from here on, or closed. `identity` is a Uint32Array of 4.
-   * Throws EBADMSG: it is not the one of this identity.
+   * Throws EPROTO: it is not the one of this identity.
    */
   attachSegment(fd: number, identity: Uint32Array): { words: Words; fd: number };
   attachSharedBuffer(fd: number, identity: Uint32Array): PlainMemory;
