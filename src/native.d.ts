@@ -375,7 +375,10 @@ export interface Channel {
   resetBell(): void;
   /** The word's value, which says from now on that somebody waits for another one. */
   awaitWord(byteOffset: number): number;
-  /** Words of the channel's memory, and where to wait for room and for the last report. */
+  /**
+   * Words of the channel's memory, and where to wait for room and for the last report. To be called once; the channel
+   * is there as long as the words are kept.
+   */
   words(): { words: Words; room: number; done: number };
   /** Of its memory, of its bell and, -1 where that is the same, of what rings the bell. */
   fds(): [fd: number, bell: number, ringer: number];
