@@ -68,6 +68,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
     }
     unowned_ = std::move(created.value());
     channel_ = unowned_;
+    quick_ = unowned_.get();
     RegisterSegment(unowned_->segment());
   }
 
@@ -121,7 +122,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
 
   Napi::Value Append(const Napi::CallbackInfo& info, const core::Part* parts, size_t count,
                      uint32_t token, const core::Deadline& deadline) {
-    const auto put = channel()->Put(parts, count, token, deadline);
+    const auto put = quick_->Put(parts, count, token, deadline);
     if (!put.ok()) return Throw(info.Env(), put.error());
     return Napi::Boolean::New(info.Env(), put.value());
   }
@@ -161,7 +162,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
   }
 
   Napi::Value Take(const Napi::CallbackInfo& info, const Napi::Value& bytes, uint32_t token) {
-    const auto got = channel()->Get(BytesOf(bytes).data, &large_, token);
+    const auto got = quick_->Get(BytesOf(bytes).data, &large_, token);
     if (!got.ok()) return Throw(info.Env(), got.error());
     int32_t answer = static_cast<int32_t>(got.value().size);
     switch (got.value().what) {
@@ -254,6 +255,8 @@ class Channel : public Napi::ObjectWrap<Channel> {
   // The memory of words(), which JavaScript keeps beside this object, owns the channel: unlike this object it is given
   // back at its collection, and does not wait for a turn of the event loop.
   std::weak_ptr<core::Channel> channel_;
+  // The same, for calls that touch nothing of JavaScript's before they are done with it: nothing is collected meanwhile.
+  core::Channel* quick_ = nullptr;
   std::shared_ptr<core::Channel> unowned_;
   core::LargeMessage large_;
 };
