@@ -48,14 +48,67 @@ export function checkBoolean(value: unknown, name: string): boolean {
   return value;
 }
 
-/** Text for a C string: without NUL, which would cut it short unseen. */
+/**
+ * Text for a C string: without NUL, which would cut it short unseen, and without lone surrogates, which are all
+ * the same in UTF-8.
+ */
 export function checkText(value: unknown, name: string): string {
   if (typeof value !== 'string') throw wrongType(name, 'a string', value);
   if (value.includes('\0')) throw new ValueError(`${name} has an embedded null byte`);
+  if (!isWellFormed(value))
+    throw new ValueError(`${name} has a lone surrogate, which has no UTF-8`);
   return value;
 }
 
-/** The bytes behind a typed array, a DataView or a Buffer, not copied; a string as UTF-8. */
+/** Whether text has a form in UTF-8. */
+export function isWellFormed(text: string): boolean {
+  return (text as string & { isWellFormed(): boolean }).isWellFormed();
+}
+
+/** @throws TypeError something else than an object, or one with a name that is not in `names`. */
+export function checkOptions(
+  options: unknown,
+  what: string,
+  usage: string,
+  names: readonly string[],
+): asserts options is object {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`${what} takes one options object: ${usage}`);
+  }
+  for (const key of Object.keys(options)) {
+    if (!names.includes(key)) throw new TypeError(`${what}() got an unexpected option '${key}'`);
+  }
+}
+
+type Intrinsic<T> = (this: unknown) => T;
+
+function getterOf<T>(prototype: object, name: string): Intrinsic<T> {
+  return Object.getOwnPropertyDescriptor(prototype, name)!.get as Intrinsic<T>;
+}
+
+const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as object;
+const bufferOf = getterOf<ArrayBuffer>(typedArray, 'buffer');
+const byteOffsetOf = getterOf<number>(typedArray, 'byteOffset');
+const byteLengthOf = getterOf<number>(typedArray, 'byteLength');
+
+/** How many bytes there are, whatever `length` says. @throws TypeError it only looks like a Uint8Array. */
+export function lengthOf(bytes: Uint8Array): number {
+  return byteLengthOf.call(bytes);
+}
+
+/**
+ * A plain view of the same bytes: an object that looks like a Uint8Array may have a `length` of its own.
+ *
+ * @throws TypeError it only looks like one.
+ */
+export function plainBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bufferOf.call(bytes), byteOffsetOf.call(bytes), byteLengthOf.call(bytes));
+}
+
+/**
+ * The bytes behind a typed array, a DataView or a Buffer, not copied; a string as UTF-8. How many there are says
+ * `lengthOf`: what is a Uint8Array already is passed on as it is.
+ */
 export function checkBytes(value: unknown, name: string): Uint8Array {
   if (value instanceof Uint8Array) return value;
   if (typeof value === 'string') return Buffer.from(value);

@@ -50,6 +50,9 @@ export function sleep(seconds: number): void {
 /** A Worker is ended between two lines of its JavaScript: there no call may block for longer than this. */
 const SLICE_MS = native.isMainThread() ? Infinity : 250;
 
+/** Whether this thread must wait in slices. */
+export const waitsInSlices = SLICE_MS !== Infinity;
+
 /**
  * Calls a blocking `wait`, which answers whether what it waited for has come, until it has or the time is up.
  * On the main thread that is one call.
@@ -60,7 +63,7 @@ export function waitInSlices(
   milliseconds: number,
   wait: (milliseconds: number) => boolean,
 ): boolean {
-  if (SLICE_MS === Infinity) return wait(milliseconds);
+  if (!waitsInSlices) return wait(milliseconds);
   const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
   for (;;) {
     const left = end - performance.now();

@@ -38,6 +38,11 @@ export interface NativePosix {
    * are ready.
    */
   poll(slots: Int32Array, timeoutMs: number): number;
+  /**
+   * Waits until a read (a write) on `fd` would not sleep; false when the time was up. True at once where none
+   * ever does, as on a non-blocking descriptor, or on one that is not open.
+   */
+  waitReady(fd: number, writing: boolean, timeoutMs: number): boolean;
   sendFds(socket: number, bytes: Uint8Array, fds: number[], flags: number): number;
   recvFds(
     socket: number,
@@ -47,7 +52,8 @@ export interface NativePosix {
     flags: number,
   ): [received: number, fds: number[], messageFlags: number];
 
-  waitpid(pid: number, options: number): [pid: number, status: number];
+  /** [0, 0] when the time was up. */
+  waitpid(pid: number, options: number, timeoutMs: number): [pid: number, status: number];
   /**
    * Waits for the end of the child `pid`, and reaps it and nothing else; needs no event-loop turn.
    * Answers the raw wait status; null when the time is up and it still runs; -1 when it is not our

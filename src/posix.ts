@@ -14,7 +14,8 @@
  *   value a ValueError.
  * - Timeouts are seconds, fractions allowed.
  *
- * Blocking calls block the event loop, and none needs a turn of it. All may be called from Workers.
+ * Blocking calls block the event loop, and none needs a turn of it. All may be called from Workers, where they
+ * wait in slices, so that a Worker can be terminated.
  * On Windows what the system does not have throws ENOSYS, and constants that it does not have are
  * undefined.
  *
@@ -33,9 +34,10 @@ import {
   checkSize,
   checkText,
   checkView,
+  lengthOf,
   wrongType,
 } from './arguments.js';
-import { timeoutMs } from './clock.js';
+import { timeoutMs, waitInSlices, waitsInSlices } from './clock.js';
 import { ValueError } from './errors.js';
 import { native } from './native.js';
 import type { SemaphoreHandle, SpawnFileAction } from '#native';
@@ -76,6 +78,14 @@ export function socketpair(options: SocketpairOptions = {}): [number, number] {
   return native.socketpair(checkInt(type, 'type'), checkBoolean(cloexec, 'cloexec'));
 }
 
+/**
+ * Before a call that may sleep in the system for as long as it likes. A Worker cannot be ended there: it sleeps
+ * here, in slices, until the call would not.
+ */
+function awaitReady(fd: number, writing: boolean): void {
+  if (waitsInSlices) waitInSlices(-1, (slice) => native.waitReady(fd, writing, slice));
+}
+
 // Most reads are small: they go through one scratch buffer, so that a short answer to a large `n`
 // costs a small copy instead of keeping a large allocation alive.
 const SCRATCH_BYTES = 65_536;
@@ -114,9 +124,12 @@ export function read(fd: number, into: number | NodeJS.ArrayBufferView): Buffer 
   checkInt(fd, 'fd');
   if (typeof into !== 'number') {
     const bytes = checkView(into, 'buffer', 'a number of bytes or a Uint8Array');
-    return native.read(fd, bytes, bytes.length);
+    const length = lengthOf(bytes);
+    if (length > 0) awaitReady(fd, false);
+    return native.read(fd, bytes, length);
   }
   const n = Math.min(checkSize(into, 'n'), MAX_READ);
+  if (n > 0) awaitReady(fd, false);
   return receive(n, (room) => native.read(fd, room, n));
 }
 
@@ -128,7 +141,10 @@ export function read(fd: number, into: number | NodeJS.ArrayBufferView): Buffer 
  *   no room.
  */
 export function write(fd: number, data: string | NodeJS.ArrayBufferView): number {
-  return native.write(checkInt(fd, 'fd'), checkBytes(data, 'data'));
+  checkInt(fd, 'fd');
+  const bytes = checkBytes(data, 'data');
+  if (lengthOf(bytes) > 0) awaitReady(fd, true);
+  return native.write(fd, bytes);
 }
 
 /**
@@ -228,7 +244,7 @@ export function poll(
   timeout?: number | null,
 ): [fd: number, revents: number][] {
   const slots = Int32Array.from(checkEach(fds, 'fds', pollSlot).flat());
-  native.poll(slots, timeoutMs(timeout));
+  waitInSlices(timeoutMs(timeout), (slice) => native.poll(slots, slice) > 0);
   const ready: [number, number][] = [];
   for (let i = 0; i < slots.length; i += 3) {
     if (slots[i + 2] !== 0) ready.push([slots[i]!, slots[i + 2]!]);
@@ -261,8 +277,11 @@ export function sendFds(
 ): number {
   checkInt(socket, 'socket');
   const bytes = checkBytes(data, 'data');
-  if (bytes.length === 0) throw new ValueError('data must have at least one byte to carry fds');
-  return native.sendFds(socket, bytes, checkEach(fds, 'fds', checkInt), checkInt(flags, 'flags'));
+  if (lengthOf(bytes) === 0) throw new ValueError('data must have at least one byte to carry fds');
+  const numbers = checkEach(fds, 'fds', checkInt);
+  checkInt(flags, 'flags');
+  if ((flags & MSG_DONTWAIT) === 0) awaitReady(socket, true);
+  return native.sendFds(socket, bytes, numbers, flags);
 }
 
 /** More than any system passes in one message (Linux: 253). */
@@ -286,6 +305,7 @@ export function recvFds(
   const n = Math.min(checkSize(bufsize, 'bufsize'), MAX_READ);
   const most = Math.min(checkSize(maxfds, 'maxfds'), MAX_FDS);
   checkInt(flags, 'flags');
+  if ((flags & MSG_DONTWAIT) === 0) awaitReady(socket, false);
   let fds: number[] = [];
   let messageFlags = 0;
   const data = receive(n, (room) => {
@@ -341,7 +361,15 @@ export function kill(pid: number, signal: Signal): void {
  * @throws Error ECHILD: not a child of this process, or already waited for.
  */
 export function waitpid(pid: number, options = 0): [pid: number, status: number] {
-  return native.waitpid(checkInt(pid, 'pid'), checkInt(options, 'options'));
+  checkInt(pid, 'pid');
+  checkInt(options, 'options');
+  if ((options & WNOHANG) !== 0) return native.waitpid(pid, options, -1);
+  let waited: [pid: number, status: number] = [0, 0];
+  waitInSlices(-1, (slice) => {
+    waited = native.waitpid(pid, options, slice);
+    return waited[0] !== 0;
+  });
+  return waited;
 }
 
 /**
@@ -805,7 +833,7 @@ export class NamedSemaphore {
 
   /** @internal */
   constructor(name: string, handle: SemaphoreHandle) {
-    this.#name = name;
+    this.#name = checkText(name, 'name');
     this.#handle = handle;
   }
 
@@ -822,7 +850,7 @@ export class NamedSemaphore {
 
   /** Takes 1, and blocks for as long as there is nothing to take. @throws Error EBADF: closed. */
   wait(): void {
-    native.semWait(this.#open('sem_wait'), -1);
+    this.#wait('sem_wait', -1);
   }
 
   /** Takes 1 if there is something to take, and tells whether. @throws Error EBADF: closed. */
@@ -838,7 +866,12 @@ export class NamedSemaphore {
    */
   timedWait(timeout: number | null): boolean {
     if (timeout === undefined) throw wrongType('timeout', 'a number of seconds', timeout);
-    return native.semWait(this.#open('sem_timedwait'), timeoutMs(timeout));
+    return this.#wait('sem_timedwait', timeoutMs(timeout));
+  }
+
+  #wait(syscall: string, milliseconds: number): boolean {
+    const handle = this.#open(syscall);
+    return waitInSlices(milliseconds, (slice) => native.semWait(handle, slice));
   }
 
   /** Gives 1. @throws Error EOVERFLOW: it has SEM_VALUE_MAX. EBADF: closed. */

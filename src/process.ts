@@ -13,7 +13,7 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { checkAbortSignal } from './arguments.js';
-import { abortable, timeoutMs } from './clock.js';
+import { abortable, timeoutMs, waitInSlices } from './clock.js';
 import { AssertionError, RuntimeError, ValueError } from './errors.js';
 import {
   compiledBeforeFork,
@@ -432,7 +432,8 @@ class _ParentProcess extends BaseProcess {
     const milliseconds = timeoutMs(timeout);
     const pidfd = this.#watch();
     if (pidfd !== null) {
-      if (this.isAlive()) native.poll(new Int32Array([pidfd, 1 /* POLLIN */, 0]), milliseconds);
+      const slot = new Int32Array([pidfd, 1 /* POLLIN */, 0]);
+      if (this.isAlive()) waitInSlices(milliseconds, (slice) => native.poll(slot, slice) > 0);
       return;
     }
     const deadline = milliseconds < 0 ? Infinity : performance.now() + milliseconds;

@@ -18,6 +18,7 @@
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { timeoutMs, waitInSlices } from './clock.js';
+import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
 import { Piece } from './heap.js';
@@ -25,7 +26,7 @@ import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import { decode, encode, registerInternal, type Message } from './reduction.js';
 import { malformed, objectAt, registerPiece } from './sharing.js';
-import { changed, Line, watch, WatchFor, type Spot } from './waiting.js';
+import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 
 type NativeChannel = InstanceType<Native['Channel']>;
 
@@ -138,7 +139,11 @@ class Channel<T> extends Piece {
       (wake) => this.#watchRoom(wake),
       (first) => this.#putForTask(first),
     );
-    if (this.#putters.empty && this.#append(message, 0)) return true;
+    if (this.#putters.empty && this.#append(message, 0)) {
+      // It is in the queue: only the answer waits.
+      if (turnIsLong()) await nextTurn();
+      return true;
+    }
     if (milliseconds === 0) return false;
     const outcome = await this.#putters.wait(milliseconds, signal, keep(message));
     if (outcome === undefined) return false;
@@ -210,6 +215,10 @@ class Channel<T> extends Piece {
       (wake) => this.#watchMessages(wake),
       () => this.#getForTask(),
     );
+    if (turnIsLong()) {
+      await nextTurn();
+      signal?.throwIfAborted();
+    }
     if (this.#getters.empty || milliseconds === 0) {
       const item = this.tryGet();
       if (item !== NOTHING) return { value: item };
@@ -245,6 +254,19 @@ class Channel<T> extends Piece {
     const bell = native.watchReadable(channel.bellFd(), fire);
     const timer = setTimeout(fire, SLICE_MS).unref();
     return stop;
+  }
+
+  // --- for `wait` of connection.ts
+
+  waitable(): Waitable {
+    const channel = this.#native;
+    return {
+      fd: channel.bellFd(),
+      ready: () => channel.size() > 0,
+      // Rings again at once if something has come meanwhile.
+      arm: () => channel.resetBell(),
+      disarm() {},
+    };
   }
 
   // --- all reported done
@@ -444,6 +466,12 @@ export class Queue<T = unknown> {
     return iterator;
   }
 
+  /** @internal Ready for `wait` when an item is there, which another process may take first. */
+  [waitable](): Waitable {
+    this.#checkOpen();
+    return this.#channel.waitable();
+  }
+
   toString(): string {
     return `<${this.constructor.name}>`;
   }
@@ -530,6 +558,12 @@ export class SimpleQueue<T = unknown> {
   /** This process is done with it. */
   close(): void {
     this.#closed = true;
+  }
+
+  /** @internal As a Queue's. */
+  [waitable](): Waitable {
+    this.#checkOpen('wait');
+    return this.#channel.waitable();
   }
 
   toString(): string {

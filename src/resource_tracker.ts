@@ -39,10 +39,12 @@ export function unregister(name: string, _type: ResourceType): void {
 function own(): void {
   const self = native.getpid();
   if (owner === self) return;
-  if (owner === undefined) atVeryEnd(cleanUp);
   owner = self;
   registered = new Map();
 }
+
+/** At once: the first block may be made by a listener for 'exit'. */
+atVeryEnd(cleanUp);
 
 function cleanUp(): void {
   if (owner !== native.getpid() || registered.size === 0) return;

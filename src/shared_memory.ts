@@ -21,7 +21,14 @@
 
 import { endianness } from 'node:os';
 import { inspect } from 'node:util';
-import { checkBoolean, checkText, wrongType } from './arguments.js';
+import {
+  checkBoolean,
+  checkOptions,
+  checkText,
+  isWellFormed,
+  plainBytes,
+  wrongType,
+} from './arguments.js';
 import { AssertionError, ValueError } from './errors.js';
 import { native } from './native.js';
 import { register as registerReference, registerInternal } from './reduction.js';
@@ -78,16 +85,8 @@ export class SharedMemory {
    *   left. ENOSYS: Windows. TypeError, RangeError: an option.
    */
   constructor(options: SharedMemoryOptions = {}) {
-    if (typeof options !== 'object' || options === null) {
-      throw new TypeError(
-        'SharedMemory takes one options object: new SharedMemory({ name, create, size, track })',
-      );
-    }
-    for (const key of Object.keys(options)) {
-      if (!OPTIONS.includes(key)) {
-        throw new TypeError(`SharedMemory() got an unexpected option '${key}'`);
-      }
-    }
+    const usage = 'new SharedMemory({ name, create, size, track })';
+    checkOptions(options, 'SharedMemory', usage, OPTIONS);
     const { name = null, create = false, size = 0, track = true } = options;
     checkBoolean(create, 'create');
     checkBoolean(track, 'track');
@@ -302,17 +301,13 @@ function packed(item: unknown, float: boolean): Packed {
     default:
       if (item === null) return { format: NONE_FORMAT, code: NONE, value: NOTHING };
       if (item instanceof Float) return packed(item.value, true);
-      if (item instanceof Uint8Array) return { format: '', code: BYTES, value: item };
+      if (item instanceof Uint8Array) return { format: '', code: BYTES, value: plainBytes(item) };
       throw wrongType(
         'an item of a ShareableList',
         'a number, a BigInt, a boolean, a string, a Uint8Array or null',
         item,
       );
   }
-}
-
-function isWellFormed(text: string): boolean {
-  return (text as string & { isWellFormed(): boolean }).isWellFormed();
 }
 
 /** Bytes for text or bytes: by the characters, as Python counts; by the bytes where those would not fit. */
@@ -329,6 +324,8 @@ export interface ShareableListOptions {
   /** The name of the block: of a new one with a sequence, of an existing one without. */
   name?: string | null | undefined;
 }
+
+const LIST_OPTIONS: readonly string[] = ['name'];
 
 /** "0", "17": what an array takes for an index. */
 function indexOf(key: string | symbol): number | undefined {
@@ -391,7 +388,7 @@ export class ShareableList extends Indexed implements Iterable<Item> {
 
   readonly #length: number;
   /** Where each item begins in the data; one more for where the data ends. */
-  readonly #offsets: readonly number[];
+  readonly #offsets: Float64Array;
   readonly #bytes: Buffer;
   readonly #view: DataView;
   /** Where the data, the formats and the codes begin. */
@@ -403,19 +400,26 @@ export class ShareableList extends Indexed implements Iterable<Item> {
    * @param sequence the items of a new list. Null or left out, together with a name: the list of that name.
    * @throws TypeError an item of a type that a list does not hold. RangeError an int beyond 64 bits. ValueError
    *   the block of that name holds no list. AssertionError text or bytes of 10 MB or more. Error EEXIST, ENOENT,
-   *   ENOSPC as of SharedMemory.
+   *   ENOSPC as of SharedMemory. Whatever is thrown, no new block is left behind.
    */
-  constructor(sequence?: Iterable<ItemLike> | null, { name = null }: ShareableListOptions = {}) {
+  constructor(sequence?: Iterable<ItemLike> | null, options: ShareableListOptions = {}) {
     super();
+    checkOptions(options, 'ShareableList', 'new ShareableList(items, { name })', LIST_OPTIONS);
+    const { name = null } = options;
     if (name === null || (sequence !== undefined && sequence !== null)) {
       const items = packSequence(sequence ?? []);
       this.#offsets = items.offsets;
       this.#length = items.packed.length;
       const size = (this.#length + 2) * 8 + this.#offsets.at(-1)! + this.#length * 9;
       this.shm = new SharedMemory({ name, create: true, size });
-      [this.#bytes, this.#view] = viewsOf(this.shm);
-      [this.#data, this.#formats, this.#codes] = sectionsOf(this.#length, this.#offsets);
-      this.#begin(items.packed);
+      try {
+        [this.#bytes, this.#view] = viewsOf(this.shm);
+        [this.#data, this.#formats, this.#codes] = sectionsOf(this.#length, this.#offsets);
+        this.#begin(items.packed);
+      } catch (error) {
+        discard(this.shm);
+        throw error;
+      }
     } else {
       this.shm = new SharedMemory({ name });
       try {
@@ -612,14 +616,15 @@ const FLOAT_INITIAL = FLOAT_FORMAT.charCodeAt(0);
 
 interface PackedSequence {
   packed: Packed[];
-  offsets: number[];
+  offsets: Float64Array;
 }
 
 function packSequence(sequence: Iterable<ItemLike>): PackedSequence {
   if (typeof (sequence as Partial<Iterable<unknown>>)[Symbol.iterator] !== 'function') {
     throw wrongType('sequence', 'an iterable', sequence);
   }
-  const all: PackedSequence = { packed: [], offsets: [0] };
+  const all: Packed[] = [];
+  const offsets = [0];
   let offset = 0;
   for (const item of sequence instanceof ShareableList ? sequence._typed() : sequence) {
     const stored = packed(item, false);
@@ -631,11 +636,23 @@ function packSequence(sequence: Iterable<ItemLike>): PackedSequence {
         throw new AssertionError('text and bytes in a ShareableList must be shorter than 10 MB');
       }
     }
+    // An iterable may give the same memory again, with other bytes in it.
+    if (stored.code === BYTES) stored.value = new Uint8Array(stored.value as Uint8Array);
     offset += room;
-    all.packed.push(stored);
-    all.offsets.push(offset);
+    all.push(stored);
+    offsets.push(offset);
   }
-  return all;
+  return { packed: all, offsets: Float64Array.from(offsets) };
+}
+
+/** Takes a new block back. */
+function discard(shm: SharedMemory): void {
+  shm.close();
+  try {
+    shm.unlink();
+  } catch {
+    // Somebody else has: it is gone.
+  }
 }
 
 function viewsOf({ buffer }: SharedMemory): [Buffer, DataView] {
@@ -644,7 +661,7 @@ function viewsOf({ buffer }: SharedMemory): [Buffer, DataView] {
 
 function sectionsOf(
   length: number,
-  offsets: readonly number[],
+  offsets: Float64Array,
 ): [data: number, formats: number, codes: number] {
   const data = (length + 2) * 8;
   const formats = data + offsets.at(-1)!;
@@ -655,16 +672,24 @@ function noList(name: string): ValueError {
   return new ValueError(`the shared memory ${inspect(name)} does not hold a ShareableList`);
 }
 
-/** What somebody else has written: believed as far as it stays inside of the block. */
-function readOffsets(view: DataView, name: string): number[] {
+/** What each item takes of a block at least: its offset, its place in the data, its format and its code. */
+const LEAST_ITEM_BYTES = 8 + ALIGNMENT + FORMAT_BYTES + 1;
+
+/**
+ * What somebody else has written: believed as far as it stays inside of the block. Nothing is allocated for more
+ * items than the block has room for, and nothing is read behind the first item that cannot be.
+ */
+function readOffsets(view: DataView, name: string): Float64Array {
   const size = view.byteLength;
   const length = size >= 16 ? Number(view.getBigInt64(0, LITTLE_ENDIAN)) : -1;
-  if (length < 0 || (length + 2) * 8 > size) throw noList(name);
-  const offsets = Array.from({ length: length + 1 }, (_, i) =>
-    Number(view.getBigInt64((i + 1) * 8, LITTLE_ENDIAN)),
-  );
-  if (offsets.some((offset, i) => offset < (offsets[i - 1] ?? 0) || offset > size)) {
-    throw noList(name);
+  if (length < 0 || 16 + length * LEAST_ITEM_BYTES > size) throw noList(name);
+  const offsets = new Float64Array(length + 1);
+  let least = 0;
+  for (let i = 0; i <= length; i++) {
+    const offset = Number(view.getBigInt64((i + 1) * 8, LITTLE_ENDIAN));
+    if (offset < least || offset > size) throw noList(name);
+    offsets[i] = offset;
+    least = offset + ALIGNMENT;
   }
   return offsets;
 }

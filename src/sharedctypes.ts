@@ -11,7 +11,7 @@
 
 import { constants } from 'node:buffer';
 import { inspect } from 'node:util';
-import { wrongType } from './arguments.js';
+import { plainBytes, wrongType } from './arguments.js';
 import { ValueError } from './errors.js';
 import { allocateData, Block, dataAt, Segment, type Data } from './heap.js';
 import { registerInternal, type InternalDecodeContext } from './reduction.js';
@@ -75,31 +75,33 @@ interface Type {
   convert(value: unknown): number | bigint;
 }
 
-function integer(value: unknown): number | bigint {
-  if (typeof value === 'boolean') return Number(value);
-  if (typeof value === 'bigint' || Number.isInteger(value)) return value as number | bigint;
-  throw wrongType('the value', 'an integer', value);
+/**
+ * What Python would take for an int. A number from 2 ** 53 on may have been rounded, and then wraps to anything:
+ * to Python it is a float, and no integer.
+ */
+function integer(value: unknown): bigint {
+  if (typeof value === 'boolean' || typeof value === 'bigint') return BigInt(value);
+  if (!Number.isInteger(value)) throw wrongType('the value', 'an integer', value);
+  if (!Number.isSafeInteger(value)) {
+    throw new TypeError(`${value as number} is not a safe integer: give a BigInt`);
+  }
+  return BigInt(value as number);
 }
 
 /** As a C conversion does it: what is too large wraps. */
 function smallInteger(value: unknown): number {
   if (typeof value === 'number' && (value | 0) === value) return value;
-  const given = integer(value);
-  return Number(BigInt.asIntN(32, BigInt(given)));
-}
-
-function bigInteger(value: unknown): bigint {
-  const given = integer(value);
-  if (typeof given === 'number' && !Number.isSafeInteger(given)) {
-    throw new TypeError(`${given} is not a safe integer: give a BigInt`);
-  }
-  return BigInt(given);
+  return Number(BigInt.asIntN(32, integer(value)));
 }
 
 function real(value: unknown): number {
   if (typeof value === 'number') return value;
-  if (typeof value === 'bigint' || typeof value === 'boolean') return Number(value);
-  throw wrongType('the value', 'a number', value);
+  if (typeof value !== 'bigint' && typeof value !== 'boolean') {
+    throw wrongType('the value', 'a number', value);
+  }
+  const number = Number(value);
+  if (!Number.isFinite(number)) throw new RangeError('the BigInt is too large for a float');
+  return number;
 }
 
 function single(value: unknown): number {
@@ -108,7 +110,10 @@ function single(value: unknown): number {
 
 function character(value: unknown): number {
   if (typeof value === 'boolean') return Number(value);
-  if (value instanceof Uint8Array && value.length === 1) return value[0]!;
+  if (value instanceof Uint8Array) {
+    const bytes = plainBytes(value);
+    if (bytes.length === 1) return bytes[0]!;
+  }
   if (Number.isInteger(value) && (value as number) >= 0 && (value as number) < 256) {
     return value as number;
   }
@@ -116,7 +121,7 @@ function character(value: unknown): number {
 }
 
 const INTEGERS = { kind: 'integer', read: loadElement, convert: smallInteger } as const;
-const BIG_INTEGERS = { kind: 'integer', read: loadElement, convert: bigInteger } as const;
+const BIG_INTEGERS = { kind: 'integer', read: loadElement, convert: integer } as const;
 const REALS = { kind: 'real', read: readElement, convert: real } as const;
 const longIsShort = process.platform === 'win32';
 
@@ -508,7 +513,8 @@ export class RawSharedArray<Code extends TypeCode = TypeCode> {
   }
 
   set raw(bytes: Uint8Array) {
-    writeAll(this.#bytes('raw', bytes), bytes);
+    const [elements, given] = this.#bytes('raw', bytes);
+    writeAll(elements, given);
   }
 
   /** Of 'c': the bytes up to the first NUL, copied. Writing fewer than there is room for adds a NUL. */
@@ -519,16 +525,17 @@ export class RawSharedArray<Code extends TypeCode = TypeCode> {
   }
 
   set value(bytes: Uint8Array) {
-    const elements = this.#bytes('value', bytes);
-    writeAll(elements, bytes);
-    if (bytes.length < elements.length) writeElement(elements, bytes.length, 0);
+    const [elements, given] = this.#bytes('value', bytes);
+    writeAll(elements, given);
+    if (given.length < elements.length) writeElement(elements, given.length, 0);
   }
 
-  #bytes(name: string, bytes: unknown): Elements {
+  #bytes(name: string, bytes: unknown): [elements: Elements, given: Uint8Array] {
     if (this._type !== TYPES.c) throw new TypeError(`only an array of 'c' has '${name}'`);
     if (!(bytes instanceof Uint8Array)) throw wrongType(`'${name}'`, 'a Uint8Array', bytes);
-    if (bytes.length > this.length) throw new ValueError('byte string too long');
-    return this._elements;
+    const given = plainBytes(bytes);
+    if (given.length > this.length) throw new ValueError('byte string too long');
+    return [this._elements, given];
   }
 
   toJSON(): unknown[] {
@@ -550,7 +557,7 @@ function initialElements(type: Type, given: unknown): number | (number | bigint)
     if (given < 0) throw new ValueError(`Array length must be >= 0, not ${given}`);
     return given;
   }
-  if (type === TYPES.c && given instanceof Uint8Array) return given;
+  if (type === TYPES.c && given instanceof Uint8Array) return plainBytes(given);
   if (typeof (given as Iterable<unknown> | null | undefined)?.[Symbol.iterator] !== 'function') {
     throw wrongType('the second argument', 'a size or an iterable', given);
   }

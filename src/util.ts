@@ -44,7 +44,8 @@ const endings: (() => void)[] = [];
 
 /**
  * Registers what a process does last, whichever way it ends by itself: its children have ended, and every
- * listener for 'exit' has run, also those that were added later. A forked child inherits it.
+ * listener for 'exit' has run, also those that were added later. A forked child inherits it. To be called when a
+ * module is loaded: once 'exit' is being emitted, it is too late for the end of an empty event loop.
  */
 export function atVeryEnd(ending: () => void): void {
   endings.push(ending);
@@ -63,15 +64,23 @@ function installEnd(): void {
   const end = (): void => {
     if (native.getpid() === self) runEndings();
   };
-  const target = process as unknown as { emit: Emit; reallyExit(code: number): never };
+  const target = process as unknown as {
+    emit: Emit;
+    reallyExit(code: number): never;
+    _exiting?: boolean;
+  };
   const { emit, reallyExit } = target;
+  let depth = 0;
   Object.assign(target, {
     emit(this: unknown, event: string | symbol, ...args: unknown[]): boolean {
       if (event !== 'exit') return Reflect.apply(emit, this, [event, ...args]);
+      depth++;
       try {
         return Reflect.apply(emit, this, [event, ...args]);
       } finally {
-        end();
+        depth--;
+        // A program may emit it by hand, at any time.
+        if (depth === 0 && target._exiting !== false) end();
       }
     },
     reallyExit(code: number): never {

@@ -69,6 +69,38 @@ function listenerOf(words: Words): Listener {
   return listener;
 }
 
+// -------------------------------------------------------------------------------------------------
+// Turns of the event loop
+
+/**
+ * A task that always finds what it awaits goes on by microtasks alone, and timers and sockets would have to wait: after
+ * so long it lets them.
+ */
+const LONGEST_TURN_MS = 2;
+/** When this turn was first asked about; 0: not yet. */
+let turnBegan = 0;
+let asked = 0;
+
+onNewIdentity(() => (turnBegan = 0));
+
+/** Whether whoever is about to take something without waiting had better wait for the next turn first. */
+export function turnIsLong(): boolean {
+  if (turnBegan === 0) {
+    turnBegan = performance.now();
+    setImmediate(() => (turnBegan = 0));
+    return false;
+  }
+  // The clock costs more than most of what is taken.
+  return (++asked & 15) === 0 && performance.now() - turnBegan > LONGEST_TURN_MS;
+}
+
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+// -------------------------------------------------------------------------------------------------
+// Words
+
 /** Calls back once, when the word is worth another look. Answers how to stop. */
 export function watch(
   { words, index }: Spot,

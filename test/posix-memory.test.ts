@@ -74,6 +74,12 @@ onPosix('shared memory objects', () => {
     await check(`
       assert.throws(() => posix.shmOpen(7), TypeError);
       assert.throws(() => posix.shmOpen('a\\0b'), { name: 'ValueError' });
+      for (const lone of ['/a\\uD800', '/\\uDFFFa']) {
+        assert.throws(() => posix.shmOpen(lone, O_CREAT | O_RDWR), { name: 'ValueError', message: /lone surrogate/ });
+        assert.throws(() => posix.shmUnlink(lone), { name: 'ValueError' });
+        assert.throws(() => posix.semOpen(lone, O_CREAT), { name: 'ValueError' });
+        assert.throws(() => posix.semUnlink(lone), { name: 'ValueError' });
+      }
       assert.throws(() => posix.shmOpen('/a/b', O_CREAT | O_RDWR), { syscall: 'shm_open' });
       assert.throws(() => posix.shmOpen('/', O_CREAT | O_RDWR), { code: 'EINVAL' });
       assert.throws(() => posix.ftruncate(-1, 5), { code: 'EBADF', syscall: 'ftruncate' });
@@ -308,6 +314,28 @@ onPosix('named semaphores', () => {
         assert.throws(() => full.post(), { code: 'EOVERFLOW', syscall: 'sem_post' });
         full[Symbol.dispose]();
         posix.semUnlink(ours('full'));
+      }
+    `);
+  });
+
+  it('have a handle that nobody can make', async () => {
+    await check(`
+      import { native } from '../support/native.mjs';
+      assert.throws(() => new posix.NamedSemaphore(7, {}), TypeError);
+      const view = new Int32Array(4);
+      for (const handle of [{}, null, 0, 7n, 'x', Symbol('s'), () => {}, [], view, view.buffer, new Proxy({}, {}), process]) {
+        const fake = new posix.NamedSemaphore(ours('fake'), handle);
+        for (const method of ['wait', 'tryWait', 'post', 'getValue', 'close']) assert.throws(() => new posix.NamedSemaphore(ours('fake'), handle)[method](), TypeError);
+        assert.throws(() => fake.timedWait(1), TypeError);
+      }
+      assert.throws(() => new posix.NamedSemaphore(ours('fake')).post(), { code: 'EBADF' });
+      assert.throws(() => posix.NamedSemaphore.prototype.post.call({}), TypeError);
+      const handle = native.semOpen(ours('h'), O_CREAT | O_EXCL, 0o600, 1);
+      native.semUnlink(ours('h'));
+      assert.equal(native.semWait(handle, 0), true);
+      native.semClose(handle);
+      for (const use of [() => native.semWait(handle, 0), () => native.semPost(handle), () => native.semGetValue(handle), () => native.semClose(handle)]) {
+        assert.throws(use, { code: 'EBADF' });
       }
     `);
   });

@@ -10,7 +10,31 @@ const WAITS: Record<string, string> = {
   Barrier: 'const barrier = new mp.Barrier(2); said(); barrier.wait();',
   Condition: 'const condition = new mp.Condition(); condition.acquire(); said(); condition.wait();',
   sleep: 'said(); mp.sleep(1e6);',
+  'posix sem.wait': `${semaphore()} said(); semaphore.wait();`,
+  'posix sem.timedWait': `${semaphore()} said(); semaphore.timedWait(1e6);`,
+  'posix read': 'const [r] = posix.pipe(); said(); posix.read(r, 10);',
+  'posix read into a view': 'const [r] = posix.pipe(); said(); posix.read(r, new Uint8Array(5));',
+  'posix write':
+    "const [, w] = posix.pipe(); posix.write(w, 'x'.repeat(65_536)); said(); posix.write(w, 'y');",
+  'posix recvFds': 'const [a] = posix.socketpair(); said(); posix.recvFds(a, 10, 1);',
+  'posix poll': 'const [r] = posix.pipe(); said(); posix.poll([{ fd: r, events: posix.POLLIN }]);',
+  'posix waitpid': `${child()} said(); posix.waitpid(pid);`,
+  'posix waitpid of any': `${child()} said(); posix.waitpid(-1, posix.WUNTRACED);`,
 };
+
+function semaphore(): string {
+  return `
+    const name = '/mpt' + process.pid + '_worker';
+    const semaphore = posix.semOpen(name, posix.O_CREAT | posix.O_EXCL);
+    semaphore.unlink();`;
+}
+
+/** A child that ends when this process does: its stdin is a pipe that nobody else has. */
+function child(): string {
+  return `
+    const [r, w] = posix.pipe();
+    const pid = posix.spawn('/bin/cat', ['cat'], { fileActions: [[posix.POSIX_SPAWN_DUP2, r, 0]] });`;
+}
 
 describe.each(Object.entries(WAITS))('a Worker in %s', (_name, wait) => {
   test.each(['await worker.terminate()', 'process.exit(0)'])('%s', async (end) => {
@@ -20,7 +44,7 @@ describe.each(Object.entries(WAITS))('a Worker in %s', (_name, wait) => {
         const body = ${JSON.stringify(wait)};
         const worker = new Worker(
           "const { parentPort } = require('node:worker_threads');" +
-            "import('node-multiprocessing').then(({ default: mp }) => { const said = () => parentPort.postMessage(1); " + body + " });",
+            "Promise.all([import('node-multiprocessing'), import('node-multiprocessing/posix')]).then(([{ default: mp }, posix]) => { const said = () => parentPort.postMessage(1); " + body + " });",
           { eval: true },
         );
         await new Promise((resolve) => worker.once('message', resolve));

@@ -197,6 +197,11 @@ Napi::Value Poll(const Napi::CallbackInfo& info) {
   return Answer(info.Env(), core::PollFds(slots, ints.count / 3, DeadlineIn(info, 1)));
 }
 
+// waitReady(fd, writing, timeoutMs) → false when the time was up
+Napi::Value WaitReady(const Napi::CallbackInfo& info) {
+  return Answer(info.Env(), core::WaitUntilReady(Int(info, 0), Bool(info, 1), DeadlineIn(info, 2)));
+}
+
 // sendFds(socket, bytes, fds, flags) → bytes sent
 Napi::Value SendFds(const Napi::CallbackInfo& info) {
   const Elements bytes = ElementsOf(info, 1);
@@ -227,9 +232,9 @@ Napi::Value RecvFds(const Napi::CallbackInfo& info) {
 
 // --- processes -----------------------------------------------------------------------------------
 
-// waitpid(pid, options) → [pid, status]
+// waitpid(pid, options, timeoutMs) → [pid, status]; [0, 0] when the time was up
 Napi::Value WaitPid(const Napi::CallbackInfo& info) {
-  const auto waited = core::WaitPid(Int(info, 0), Int(info, 1));
+  const auto waited = core::WaitPid(Int(info, 0), Int(info, 1), DeadlineIn(info, 2));
   if (!waited.ok()) return Throw(info.Env(), waited.error());
   return PairOf(info.Env(), waited.value().pid, waited.value().status);
 }
@@ -454,6 +459,7 @@ void InitPosix(Napi::Env env, Napi::Object exports) {
   Export<GetBlocking>(exports, "getBlocking");
   Export<IsTty>(exports, "isatty");
   Export<Poll>(exports, "poll");
+  Export<WaitReady>(exports, "waitReady");
   Export<SendFds>(exports, "sendFds");
   Export<RecvFds>(exports, "recvFds");
 

@@ -19,6 +19,7 @@
 #include "binding/errors.h"
 #include "binding/mapped_buffer.h"
 #include "core/clock.h"
+#include "core/mapping_budget.h"
 #include "core/named_semaphore.h"
 #include "core/shared_memory.h"
 
@@ -52,11 +53,21 @@ std::string Text(const Napi::CallbackInfo& info, size_t index) {
 
 std::string Quoted(const std::string& name) { return "'" + name + "'"; }
 
+// Why there is no memory, where it is for the number of mappings.
+std::string Cause(const core::OsError& error) {
+  if (error.errnum != ENOMEM || core::MayMapMore()) return "";
+  return "(" + std::to_string(core::CountedMappings()) +
+         " mappings are open in this process, of the system's limit of " +
+         std::to_string(core::MappingLimit()) + ", vm.max_map_count)";
+}
+
 Napi::Value Throw(Napi::Env env, const core::OsError& error, const std::string& detail = "") {
   if (error.errnum == ENOSYS) {
     ThrowUnsupported(env, error.syscall);
   } else {
-    ThrowErrno(env, error.errnum, error.syscall, detail);
+    const std::string cause = Cause(error);
+    const char* between = detail.empty() || cause.empty() ? "" : " ";
+    ThrowErrno(env, error.errnum, error.syscall, detail + between + cause);
   }
   return env.Undefined();
 }
@@ -149,8 +160,23 @@ Napi::Value SharedUnlink(const Napi::CallbackInfo& info) {
 
 // --- semaphores ----------------------------------------------------------------------------------
 
-core::NamedSemaphore& SemaphoreOf(const Napi::CallbackInfo& info) {
-  return *info[0].As<Napi::External<core::NamedSemaphore>>().Data();
+// A handle of ours, and nobody else's External: programs can give the class of posix.ts anything.
+constexpr napi_type_tag kSemaphoreTag = {0x6d70736d656d7365, 0x9b1f4c2a7d3e5086};
+
+// The semaphore behind the first argument. Null, with an exception pending, when that is no open one.
+core::NamedSemaphore* SemaphoreOf(const Napi::CallbackInfo& info, const char* call) {
+  bool ours = false;
+  void* data = nullptr;
+  if (napi_check_object_type_tag(info.Env(), info[0], &kSemaphoreTag, &ours) != napi_ok || !ours ||
+      napi_get_value_external(info.Env(), info[0], &data) != napi_ok) {
+    if (!info.Env().IsExceptionPending())
+      ThrowTypeError(info.Env(), "the handle of a semaphore must come from semOpen");
+    return nullptr;
+  }
+  auto* semaphore = static_cast<core::NamedSemaphore*>(data);
+  if (semaphore->open()) return semaphore;
+  ThrowErrno(info.Env(), EBADF, call);
+  return nullptr;
 }
 
 // semOpen(name, flags, mode, value) → handle
@@ -159,9 +185,11 @@ Napi::Value SemOpen(const Napi::CallbackInfo& info) {
   auto opened = core::NamedSemaphore::Open(name, Int(info, 1), static_cast<unsigned>(Int(info, 2)),
                                            static_cast<unsigned>(Int(info, 3)));
   if (!opened.ok()) return Throw(info.Env(), opened.error(), Quoted(name));
-  return Napi::External<core::NamedSemaphore>::New(
+  const auto handle = Napi::External<core::NamedSemaphore>::New(
       info.Env(), new core::NamedSemaphore(std::move(opened.value())),
       [](Napi::Env, core::NamedSemaphore* semaphore) { delete semaphore; });
+  napi_type_tag_object(info.Env(), handle, &kSemaphoreTag);
+  return handle;
 }
 
 Napi::Value SemUnlink(const Napi::CallbackInfo& info) {
@@ -172,23 +200,30 @@ Napi::Value SemUnlink(const Napi::CallbackInfo& info) {
 // semWait(handle, timeoutMs) → false when the time was up
 Napi::Value SemWait(const Napi::CallbackInfo& info) {
   const auto deadline = core::Deadline::AfterMs(info[1].As<Napi::Number>().DoubleValue());
-  const auto taken = SemaphoreOf(info).Wait(deadline);
+  auto* semaphore = SemaphoreOf(info, "sem_wait");
+  if (semaphore == nullptr) return info.Env().Undefined();
+  const auto taken = semaphore->Wait(deadline);
   if (!taken.ok()) return Throw(info.Env(), taken.error());
   return Napi::Boolean::New(info.Env(), taken.value());
 }
 
 Napi::Value SemPost(const Napi::CallbackInfo& info) {
-  return Answer(info.Env(), SemaphoreOf(info).Post());
+  auto* semaphore = SemaphoreOf(info, "sem_post");
+  if (semaphore == nullptr) return info.Env().Undefined();
+  return Answer(info.Env(), semaphore->Post());
 }
 
 Napi::Value SemGetValue(const Napi::CallbackInfo& info) {
-  const auto value = SemaphoreOf(info).Value();
+  auto* semaphore = SemaphoreOf(info, "sem_getvalue");
+  if (semaphore == nullptr) return info.Env().Undefined();
+  const auto value = semaphore->Value();
   if (!value.ok()) return Throw(info.Env(), value.error());
   return Napi::Number::New(info.Env(), value.value());
 }
 
 Napi::Value SemClose(const Napi::CallbackInfo& info) {
-  SemaphoreOf(info).Close();
+  auto* semaphore = SemaphoreOf(info, "sem_close");
+  if (semaphore != nullptr) semaphore->Close();
   return info.Env().Undefined();
 }
 

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include "core/listener.h"
@@ -56,6 +57,12 @@ struct Registry {
 Registry& TheRegistry() {
   static auto* registry = new Registry;
   return *registry;
+}
+
+// A thread that the child will not have may be inside: a fork waits until it is out.
+void KeepRegistryForkable() {
+  pthread_atfork([] { TheRegistry().mutex.lock(); }, [] { TheRegistry().mutex.unlock(); },
+                 [] { TheRegistry().mutex.unlock(); });
 }
 
 void Orphan(const Name& name) {
@@ -339,7 +346,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
 
 void OrphanOwnLocks() {
   Registry& registry = TheRegistry();
-  // Another thread may hold it, and in a child it may be one that does not exist.
+  // Another thread may hold it, which at the end may have been ended itself.
   if (registry.pid != getpid() || registry.names.empty() || !registry.mutex.try_lock()) return;
   for (const Name& name : registry.names) Orphan(name);
   registry.names.clear();
@@ -347,8 +354,12 @@ void OrphanOwnLocks() {
 }
 
 void InitSync(Napi::Env env, Napi::Object exports) {
-  static const int registered = std::atexit(OrphanOwnLocks);
-  (void)registered;
+  static const bool once = [] {
+    std::atexit(OrphanOwnLocks);
+    KeepRegistryForkable();
+    return true;
+  }();
+  (void)once;
   InitDistant(env, exports);
   exports["createSegment"] = Napi::Function::New(env, CreateSegment, "createSegment");
   exports["createSharedBuffer"] =

@@ -21,6 +21,7 @@ constexpr int64_t kCenturyNs = int64_t{100} * 365 * 24 * 3600 * kNsPerSecond;
 
 Deadline Deadline::AfterMs(double ms) {
   if (ms < 0) return Never();
+  if (ms == 0) return Deadline(kPassed);
   const double ns = std::ceil(ms * static_cast<double>(kNsPerMs));
   // Written so that NaN, which the JavaScript side refuses, would end up finite too.
   const int64_t capped =
@@ -30,6 +31,7 @@ Deadline Deadline::AfterMs(double ms) {
 
 int64_t Deadline::RemainingNs() const {
   if (never()) return kCenturyNs;
+  if (at_ns_ == kPassed) return 0;
   return std::max<int64_t>(0, at_ns_ - MonotonicNs());
 }
 

@@ -36,6 +36,8 @@ class Deadline {
 
  private:
   static constexpr int64_t kNever = INT64_MAX;
+  // Of a call that must not wait: it need not look at the clock.
+  static constexpr int64_t kPassed = 0;
   explicit Deadline(int64_t at_ns) : at_ns_(at_ns) {}
   int64_t at_ns_;
 };

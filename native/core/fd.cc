@@ -187,6 +187,16 @@ Result<int> PollFds(PollSlot* slots, size_t count, const Deadline& deadline) {
   return ready;
 }
 
+Result<bool> WaitUntilReady(int fd, bool writing, const Deadline& deadline) {
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || (flags & O_NONBLOCK) != 0) return true;
+  if ((flags & O_ACCMODE) == (writing ? O_RDONLY : O_WRONLY)) return true;
+  PollSlot slot{fd, writing ? POLLOUT : POLLIN, 0};
+  const auto ready = PollFds(&slot, 1, deadline);
+  if (!ready.ok()) return ready.error();
+  return ready.value() > 0;
+}
+
 }  // namespace mp::core
 
 #endif

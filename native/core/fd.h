@@ -78,4 +78,9 @@ struct PollSlot {
 // How many slots have revents; 0 when the deadline passed first.
 Result<int> PollFds(PollSlot* slots, size_t count, const Deadline& deadline);
 
+// Waits until a read (or a write) would not sleep; false when the deadline passed first. True at once
+// for what never sleeps: a descriptor that is non-blocking, not open, or not open for it. Others may
+// take what is there before the call; and a write of more than there is room for sleeps all the same.
+Result<bool> WaitUntilReady(int fd, bool writing, const Deadline& deadline);
+
 }  // namespace mp::core

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 
+#include "core/mapping_budget.h"
+
 namespace mp::core {
 
 namespace {
@@ -78,11 +80,13 @@ int WaitUntil(sem_t* semaphore, const Deadline& deadline) {
 
 Result<NamedSemaphore> NamedSemaphore::Open(const std::string& name, int flags, unsigned mode,
                                             unsigned value) {
+  if (!MayMapMore()) return OsError{ENOMEM, "sem_open"};
   sem_t* handle = SEM_FAILED;
   do {
     handle = sem_open(name.c_str(), flags, static_cast<mode_t>(mode), value);
   } while (handle == SEM_FAILED && errno == EINTR);
   if (handle == SEM_FAILED) return LastError("sem_open");
+  CountMapping(1);
   return NamedSemaphore(handle);
 }
 
@@ -126,7 +130,9 @@ Result<int> NamedSemaphore::Value() {
 
 void NamedSemaphore::Close() {
   sem_t* handle = std::exchange(handle_, nullptr);
-  if (handle != nullptr) sem_close(handle);
+  if (handle == nullptr) return;
+  sem_close(handle);
+  CountMapping(-1);
 }
 
 }  // namespace mp::core

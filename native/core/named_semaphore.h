@@ -27,7 +27,8 @@ using SemaphoreHandle = sem_t;
 // Owns one open semaphore and closes it when it goes. Not to be used after Close().
 class NamedSemaphore {
  public:
-  // `mode` and `value` count when `flags` has O_CREAT.
+  // `mode` and `value` count when `flags` has O_CREAT. ENOMEM, too, when this process may map no more
+  // (mapping_budget.h): each open semaphore is a mapping.
   static Result<NamedSemaphore> Open(const std::string& name, int flags, unsigned mode,
                                      unsigned value);
   // Removes the name; who has it open goes on.
@@ -39,6 +40,8 @@ class NamedSemaphore {
   NamedSemaphore(const NamedSemaphore&) = delete;
   NamedSemaphore& operator=(const NamedSemaphore&) = delete;
   ~NamedSemaphore() { Close(); }
+
+  bool open() const { return handle_ != nullptr; }
 
   // False: the deadline passed first. A deadline that has passed already takes what there is.
   Result<bool> Wait(const Deadline& deadline);

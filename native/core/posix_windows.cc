@@ -45,6 +45,8 @@ Result<void> SetBlocking(int, bool) { return Missing("setBlocking"); }
 Result<bool> GetBlocking(int) { return Missing("getBlocking"); }
 bool IsTty(int) { return false; }
 Result<int> PollFds(PollSlot*, size_t, const Deadline&) { return Missing("poll"); }
+// The call that it is for says what is missing.
+Result<bool> WaitUntilReady(int, bool, const Deadline&) { return true; }
 
 Result<size_t> SendFds(int, const void*, size_t, const std::vector<int>&, int) {
   return Missing("sendFds");
@@ -52,6 +54,7 @@ Result<size_t> SendFds(int, const void*, size_t, const std::vector<int>&, int) {
 Result<ReceivedMessage> ReceiveFds(int, void*, size_t, size_t, int) { return Missing("recvFds"); }
 
 Result<WaitResult> WaitPid(int, int) { return Missing("waitpid"); }
+Result<WaitResult> WaitPid(int, int, const Deadline&) { return Missing("waitpid"); }
 Result<TimedWait> WaitForChild(int, const Deadline&) { return Missing("waitpid"); }
 Result<void> KillProcess(int, int) { return Missing("kill"); }
 // Only forks ask, and threads that must not block for long.

@@ -100,6 +100,29 @@ Result<TimedWait> WaitForChild(int pid, const Deadline& deadline) {
   return WaitByNapping(pid, deadline);
 }
 
+Result<WaitResult> WaitPid(int pid, int options, const Deadline& deadline) {
+  if (deadline.never()) return WaitPid(pid, options);
+  if (pid > 0 && options == 0) {
+    const auto waited = WaitForChild(pid, deadline);
+    if (!waited.ok()) return waited.error();
+    switch (waited.value().outcome) {
+      case ChildWait::kTimedOut:
+        return WaitResult{0, 0};
+      case ChildWait::kNotOurs:
+        return OsError{ECHILD, "waitpid"};
+      case ChildWait::kEnded:
+        return WaitResult{pid, waited.value().status};
+    }
+  }
+  // Nothing can be polled for a group of children, nor for one that stops or goes on.
+  Backoff backoff;
+  for (;;) {
+    const auto look = WaitPid(pid, options | WNOHANG);
+    if (!look.ok() || look.value().pid != 0 || deadline.passed()) return look;
+    backoff.Nap(deadline);
+  }
+}
+
 Result<void> KillProcess(int pid, int signal) {
   if (kill(pid, signal) != 0) return LastError("kill");
   return {};

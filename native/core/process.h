@@ -20,6 +20,8 @@ struct WaitResult {
 
 // waitpid(2), retried when a signal interrupts it.
 Result<WaitResult> WaitPid(int pid, int options);
+// The same, but no longer than until the deadline: then the pid is 0.
+Result<WaitResult> WaitPid(int pid, int options, const Deadline& deadline);
 
 enum class ChildWait {
   kEnded,     // reaped by this call; status is valid

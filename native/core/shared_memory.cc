@@ -50,14 +50,14 @@ bool IsUnsupported(const OsError& error) {
   return error.errnum == EOPNOTSUPP || error.errnum == ENOSYS || error.errnum == EINVAL;
 }
 
-// The size of a new object, and its memory.
+// The size of a new object, and its memory. The size comes first and at once: an allocation goes piece by
+// piece, and who opens the name meanwhile would find a block that is still growing.
 Result<void> Furnish(int fd, uint64_t size) {
-  if (size <= kAllocatedAtOnce) {
-    const auto allocated = Allocate(fd, 0, size);
-    if (allocated.ok() || !IsUnsupported(allocated.error())) return allocated;
-  }
   if (!HasRoom(fd, size)) return OsError{ENOSPC, "ftruncate"};
-  return Truncate(fd, size);
+  const auto sized = Truncate(fd, size);
+  if (!sized.ok() || size > kAllocatedAtOnce) return sized;
+  const auto allocated = Allocate(fd, 0, size);
+  return !allocated.ok() && IsUnsupported(allocated.error()) ? Result<void>() : allocated;
 }
 
 FileIdentity IdentityOf(const struct stat& status) {
@@ -69,6 +69,7 @@ Result<SharedBlock> MapBlock(int fd) {
   if (!status.ok()) return status.error();
   const auto size = static_cast<uint64_t>(status.value().st_size);
   if (size == 0) return OsError{EINVAL, "mmap"};
+  if (!MayMapMore()) return OsError{ENOMEM, "mmap"};
   void* address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (address == MAP_FAILED) return LastError("mmap");
   return SharedBlock{Mapping(address, size), IdentityOf(status.value())};
@@ -81,6 +82,7 @@ void Mapping::Unmap() {
   if (address == nullptr) return;
   const int saved = errno;
   munmap(address, length_);
+  CountMapping(-1);
   errno = saved;
 }
 
@@ -152,12 +154,15 @@ Result<Mapping> Map(int fd, uint64_t length, int protection, int flags, uint64_t
     }
   }
   if (length == 0) return invalid;
+  if (!MayMapMore()) return OsError{ENOMEM, "mmap"};
   void* address = mmap(nullptr, length, protection, flags, fd, static_cast<off_t>(offset));
   if (address == MAP_FAILED) return LastError("mmap");
   return Mapping(address, length);
 }
 
 Result<SharedBlock> CreateBlock(const std::string& name, uint64_t size) {
+  // Before there is a name; MapBlock would find out, too.
+  if (!MayMapMore()) return OsError{ENOMEM, "mmap"};
   auto fd = OpenShared(name, O_CREAT | O_EXCL | O_RDWR, 0600);
   if (!fd.ok()) return fd.error();
   const auto furnished = Furnish(fd.value().get(), size);

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "core/fd.h"
+#include "core/mapping_budget.h"
 #include "core/result.h"
 
 namespace mp::core {
@@ -23,7 +24,7 @@ namespace mp::core {
 class Mapping {
  public:
   Mapping() = default;
-  Mapping(void* address, size_t length) : address_(address), length_(length) {}
+  Mapping(void* address, size_t length) : address_(address), length_(length) { CountMapping(1); }
   Mapping(Mapping&& other) noexcept
       : address_(std::exchange(other.address_, nullptr)), length_(other.length_) {}
   Mapping& operator=(Mapping&& other) noexcept {
@@ -69,7 +70,9 @@ Result<void> Truncate(int fd, uint64_t length);
 // others take the room meanwhile, a part of it is allocated by then.
 Result<void> Allocate(int fd, uint64_t offset, uint64_t length);
 
-// mmap(2) at an address that the system chooses. A length of 0 is everything from `offset` on.
+// mmap(2) at an address that the system chooses. ENOMEM, as of all that maps: also when this process may
+// map no more (mapping_budget.h).
+// A length of 0 is everything from `offset` on.
 // Without a descriptor (-1): anonymous memory. EINVAL: nothing to map, or the file ends before
 // the mapping would.
 Result<Mapping> Map(int fd, uint64_t length, int protection, int flags, uint64_t offset);
@@ -80,7 +83,8 @@ constexpr uint64_t kAllocatedAtOnce = uint64_t{64} << 20;
 
 // A new object of `size` bytes, all zero, mode 0600, mapped to be read and written. Up to
 // kAllocatedAtOnce its memory is allocated; a larger one must have room at this moment. EEXIST:
-// there is one of that name. ENOSPC: no room.
+// there is one of that name. ENOSPC: no room. Who opens the name meanwhile finds an empty object or
+// one of the full size, never a part.
 Result<SharedBlock> CreateBlock(const std::string& name, uint64_t size);
 // An existing one, whole. ENOENT; EINVAL, of mmap: it is empty.
 Result<SharedBlock> AttachBlock(const std::string& name);

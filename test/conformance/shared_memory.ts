@@ -29,6 +29,9 @@ const ENDS: Record<string, End> = {
   'throw-in-listener': { code: 1, stderr: /Error: in a listener/ },
   'exit-in-listener': { code: 4 },
   'exit-in-listener-of-child': { prints: /exitcode 4/ },
+  'first-in-listener': {},
+  'first-in-listener-exits': { code: 4 },
+  'emitted-by-hand': { prints: /still there: true\nstill there: true/ },
   untracked: { leaked: false, stays: true },
   attached: { leaked: false, stays: true },
   unlinked: { leaked: false },
@@ -47,6 +50,7 @@ const ENDS: Record<string, End> = {
   },
   'os-fork': { prints: /the parent's is there: true/ },
   worker: {},
+  'worker-first-in-listener': {},
 };
 
 export function sharedMemoryConformance(method: string): void {

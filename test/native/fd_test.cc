@@ -58,6 +58,31 @@ class Interrupter {
 
 }  // namespace
 
+TEST_CASE("fd: ready is what a call would not sleep on") {
+  FdPair pipe = NewPipe();
+  const int r = pipe.first.get();
+  const int w = pipe.second.get();
+  const auto ready = [](int fd, bool writing) {
+    return WaitUntilReady(fd, writing, Deadline::AfterMs(0)).value();
+  };
+  CHECK_FALSE(ready(r, false));
+  CHECK(ready(w, true));
+  REQUIRE(WriteSome(w, "x", 1).ok());
+  CHECK(ready(r, false));
+  char byte;
+  REQUIRE(ReadSome(r, &byte, 1).ok());
+  CHECK_FALSE(ready(r, false));
+  // Errors at once: a wrong end, none at all.
+  CHECK(ready(w, false));
+  CHECK(ready(r, true));
+  CHECK(ready(-1, false));
+  REQUIRE(SetBlocking(r, false).ok());
+  CHECK(ready(r, false));
+  REQUIRE(SetBlocking(r, true).ok());
+  pipe.second.Reset();
+  CHECK(ready(r, false));
+}
+
 TEST_CASE("fd: the owner closes, a moved-from owner does not, a released one leaves it open") {
   int raw = -1;
   {

@@ -51,6 +51,22 @@ class NoDescriptorsLeft {
 
 }  // namespace
 
+TEST_CASE("process: any way of waiting has a limit") {
+  const int pid = Start("exec sleep 1000");
+  CHECK(WaitPid(pid, 0, Deadline::AfterMs(5)).value().pid == 0);
+  CHECK(WaitPid(-1, 0, Deadline::AfterMs(5)).value().pid == 0);
+  CHECK(WaitPid(pid, WUNTRACED, Deadline::AfterMs(0)).value().pid == 0);
+  CHECK(KillProcess(pid, SIGSTOP).ok());
+  const auto stopped = WaitPid(pid, WUNTRACED, Deadline::AfterMs(20'000)).value();
+  CHECK(stopped.pid == pid);
+  CHECK(WIFSTOPPED(stopped.status));
+  CHECK(KillProcess(pid, SIGKILL).ok());
+  const auto ended = WaitPid(pid, 0, Deadline::AfterMs(20'000)).value();
+  CHECK(ended.pid == pid);
+  CHECK(WTERMSIG(ended.status) == SIGKILL);
+  CHECK(WaitPid(pid, 0, Deadline::AfterMs(5)).error().errnum == ECHILD);
+}
+
 TEST_CASE("process: waiting for ever returns the status") {
   const auto waited = WaitForChild(Start("exit 3"), Deadline::Never());
   REQUIRE(waited.ok());

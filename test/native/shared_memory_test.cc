@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 
 using namespace mp::core;
 
@@ -59,6 +61,30 @@ TEST_CASE("a block is created once, attached, and unlinked once") {
   CHECK(there[9'999] == 'x');
 }
 
+TEST_CASE("who attaches during a creation finds all of a block or nothing") {
+  const std::string name = Name("growing");
+  constexpr uint64_t kSize = uint64_t{8} << 20;
+  std::atomic<bool> done{false};
+  std::atomic<int> wrong{0};
+  std::thread attacher([&] {
+    while (!done.load()) {
+      const auto block = AttachBlock(name);
+      const bool expected = block.ok()
+                                ? block.value().mapping.length() == kSize
+                                : block.error().errnum == ENOENT || block.error().errnum == EINVAL;
+      if (!expected) wrong.fetch_add(1);
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    const auto made = CreateBlock(name, kSize);
+    CHECK(made.ok());
+    if (made.ok()) CHECK(UnlinkShared(name).ok());
+  }
+  done.store(true);
+  attacher.join();
+  CHECK(wrong.load() == 0);
+}
+
 TEST_CASE("another block of the same name is not unlinked") {
   const std::string name = Name("other");
   auto first = CreateBlock(name, 1);
@@ -84,6 +110,43 @@ TEST_CASE("a mapping moves, and is removed once") {
   assigned.Unmap();
   CHECK(assigned.address() == nullptr);
 }
+
+TEST_CASE("mappings are counted") {
+  const size_t before = CountedMappings();
+  {
+    auto map = Map(-1, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+    REQUIRE(map.ok());
+    CHECK(CountedMappings() == before + 1);
+    Mapping moved(std::move(map.value()));
+    Mapping assigned;
+    assigned = std::move(moved);
+    CHECK(CountedMappings() == before + 1);
+    CHECK_FALSE(Map(-1, 0, PROT_READ, MAP_SHARED, 0).ok());
+    CHECK(CountedMappings() == before + 1);
+  }
+  CHECK(CountedMappings() == before);
+}
+
+#if defined(__linux__)
+
+TEST_CASE("when there are as many mappings as may be, nothing is made") {
+  const std::string name = Name("budget");
+  auto there = CreateBlock(name, 1);
+  REQUIRE(there.ok());
+  const int rest = static_cast<int>(MappingLimit());
+  CountMapping(rest);
+  CHECK_FALSE(MayMapMore());
+  const std::string other = Name("budget2");
+  CHECK(CreateBlock(other, 1).error().errnum == ENOMEM);
+  CHECK_FALSE(Exists(other));
+  CHECK(AttachBlock(name).error().errnum == ENOMEM);
+  CHECK(Map(-1, 4096, PROT_READ, MAP_SHARED, 0).error().errnum == ENOMEM);
+  CountMapping(-rest);
+  CHECK(AttachBlock(name).ok());
+  REQUIRE(UnlinkShared(name).ok());
+}
+
+#endif
 
 TEST_CASE("an empty object and an impossible range are refused") {
   const std::string name = Name("empty");

@@ -2,4 +2,6 @@
 import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 
-export const native = nodeGypBuild(path.join(import.meta.dirname, '../..'));
+const root = path.join(import.meta.dirname, '../..');
+export const nativePath = nodeGypBuild.path(root);
+export const native = nodeGypBuild(root);
