@@ -126,6 +126,7 @@ export class Block extends Piece {
 // A name is one thread's: that of the child of a fork is another one.
 onNewIdentity(() => {
   lent.clear();
+  looking = undefined;
   for (const number of pieces.keys()) {
     const piece = pieces.get(number);
     if (piece instanceof Segment) piece.token = 0;
@@ -136,11 +137,14 @@ onNewIdentity(() => {
 // What is under way
 //
 // A reference that does not carry the descriptor along leads to memory only as long as its sender has it. So the
-// sender keeps what is under way, and the receivers count in the memory itself what has arrived. A reference that
-// never arrives (a message that nobody gets) keeps the piece until the sender ends.
+// sender keeps what is under way, and the receivers count in the memory itself what has arrived. The sender looks when
+// it makes or sends something else, and, if its event loop turns, by a timer. A reference that never arrives (a message
+// that nobody gets) keeps the piece until the sender ends.
 
 const lent = new Set<Piece>();
-let muchLent = 16;
+let looking: NodeJS.Timeout | undefined;
+const LOOK_MS = 250;
+const LOOKED_AT_ONCE = 4;
 
 function isUnderWay({ words }: Piece): boolean {
   return ((load(words, LENT) - load(words, ARRIVED)) | 0) > 0;
@@ -151,6 +155,7 @@ export function lend(piece: Piece): void {
   add(piece.words, LENT, 1);
   lent.add(piece);
   returnLent();
+  lookLater();
 }
 
 /** A reference to it has come. */
@@ -158,11 +163,22 @@ export function arrive(piece: Piece): void {
   if (isUnderWay(piece)) add(piece.words, ARRIVED, 1);
 }
 
-function returnLent(): void {
-  // All of a few; of many only now and then.
-  if (lent.size > 16 && lent.size < muchLent) return;
-  for (const piece of lent) if (!isUnderWay(piece)) lent.delete(piece);
-  muchLent = 2 * lent.size;
+/** Looks at some, the longest unseen first. */
+function returnLent(count = LOOKED_AT_ONCE): void {
+  let left = Math.min(count, lent.size);
+  for (const piece of lent) {
+    if (left-- === 0) return;
+    lent.delete(piece);
+    if (isUnderWay(piece)) lent.add(piece);
+  }
+}
+
+function lookLater(): void {
+  looking ??= setTimeout(() => {
+    looking = undefined;
+    returnLent(Infinity);
+    if (lent.size > 0) lookLater();
+  }, LOOK_MS).unref();
 }
 
 // -------------------------------------------------------------------------------------------------

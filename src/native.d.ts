@@ -295,13 +295,13 @@ export interface NativeSync {
   /** Zeroed bytes that every later fork shares, in a mapping of their own. */
   createSharedBuffer(bytes: number): PlainMemory;
   /**
-   * A descriptor of the segment or pipe that is `fd` in the process `pid`. Throws ENOENT, EACCES, EMFILE; EBADMSG: it
+   * A descriptor of the segment or pipe that is `fd` in the process `pid`. Throws ENOENT, EACCES, EMFILE; EPROTO: it
    * is neither; ENOSYS: only Linux has this, for other processes.
    */
   openOf(pid: number, fd: number): number;
   /**
    * The segment behind a descriptor, which is the segment's from here on, or closed. `identity` is a Uint32Array of 4.
-   * Throws EBADMSG: it is not the one of this identity.
+   * Throws EPROTO: it is not the one of this identity.
    */
   attachSegment(fd: number, identity: Uint32Array): { words: Words; fd: number };
   attachSharedBuffer(fd: number, identity: Uint32Array): PlainMemory;
@@ -382,7 +382,10 @@ export interface Channel {
   resetBell(): void;
   /** The word's value, which says from now on that somebody waits for another one. */
   awaitWord(byteOffset: number): number;
-  /** Words of the channel's memory, and where to wait for room and for the last report. */
+  /**
+   * Words of the channel's memory, and where to wait for room and for the last report. To be called once; the channel
+   * is there as long as the words are kept.
+   */
   words(): { words: Words; room: number; done: number };
   /** Of its memory, of its bell and, -1 where that is the same, of what rings the bell. */
   fds(): [fd: number, bell: number, ringer: number];

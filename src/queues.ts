@@ -9,6 +9,9 @@
  * item is still there or is lost with it. Nobody else loses anything, and nobody is held up for more than half a
  * second.
  *
+ * **What travels.** What reduction carries, descriptors excepted: locks, values and other queues by reference (src/sharing.ts).
+ * A queue travels likewise, through other channels and through itself.
+ *
  * **Order.** Items of one producer come out in the order in which it put them.
  */
 

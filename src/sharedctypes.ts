@@ -4,7 +4,8 @@
  * The memory belongs to every process forked after the object was made; nobody copies it. An access to `.value`
  * or to one element is a single untorn read or write that takes no lock, whatever its lock is doing, so
  * `v.value += 1` in two processes can lose an increment: hold `getLock()` around it, or use `add`, which is one
- * atomic step. A process that is killed inside such an access leaves the old value or the new one; one that is
+ * atomic step. Values and arrays travel through every channel by reference, with their lock, and nothing in them is
+ * copied. A process that is killed inside such an access leaves the old value or the new one; one that is
  * killed while it holds the lock is what `Lock` says.
  */
 

@@ -81,7 +81,7 @@ function unavailable(error: unknown, pid: number | undefined): unknown {
   const remedy =
     'make the object before the fork, let its sender live until it has arrived, or send it through a Connection ' +
     '(Pipe), which carries the memory itself';
-  if (code === 'ENOENT' || code === 'ESRCH' || code === 'EBADMSG') {
+  if (code === 'ENOENT' || code === 'ESRCH' || code === 'EPROTO') {
     const where = pid === undefined ? 'came along' : `process ${pid} had`;
     return new UnpicklingError(
       `the shared memory of the object is not what ${where}` +

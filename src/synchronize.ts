@@ -14,6 +14,9 @@
  * **Who holds.** The calls that block act for the process: what it acquired by them, any part of it may release,
  * and an RLock is entered again from anywhere in it. What `acquireAsync`, `guardAsync` and `with` acquire belongs to
  * the asynchronous context that called: other tasks of the same process are kept out until it is released.
+ *
+ * **What travels.** All of them, through every channel and at any time (CPython: RuntimeError outside of inheritance): as
+ * the object that the receiver has already, or as one that it attaches to (src/sharing.ts).
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';

@@ -55,3 +55,29 @@ describe.each(Object.entries(WAITS))('a Worker in %s', (_name, wait) => {
     expect(result.code, report(result)).toBe(0);
   });
 });
+
+describe('a Worker ends that alone has loaded the package', () => {
+  const KEEPS: Record<string, string> = {
+    SharedMemory:
+      "const { SharedMemory } = require('node-multiprocessing/sharedMemory');" +
+      'globalThis.kept = new SharedMemory({ create: true, size: 4096 }); kept.unlink();',
+    Lock: 'globalThis.kept = new mp.Lock();',
+    Array: "globalThis.kept = mp.Array('i', 100_000);",
+    Queue: 'globalThis.kept = new mp.Queue();',
+  };
+  test.each(Object.entries(KEEPS))('with a %s', async (_name, keeps) => {
+    const result = await runOk({
+      mjs: `
+        import { Worker } from 'node:worker_threads';
+        const worker = new Worker(
+          "const mp = require('node-multiprocessing');" + ${JSON.stringify(keeps)} +
+            "require('node:worker_threads').parentPort.postMessage(1); setInterval(() => {}, 1000);",
+          { eval: true },
+        );
+        await new Promise((resolve) => worker.once('message', resolve));
+        await worker.terminate();
+        console.log('ended');`,
+    });
+    expect(result.stdout, report(result)).toBe('ended\n');
+  });
+});

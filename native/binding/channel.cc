@@ -4,6 +4,7 @@
 
 #if !defined(_WIN32)
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/channel.h"
@@ -65,8 +66,10 @@ class Channel : public Napi::ObjectWrap<Channel> {
       Throw(info.Env(), created.error());
       return;
     }
-    channel_ = std::move(created.value());
-    RegisterSegment(channel_->segment());
+    unowned_ = std::move(created.value());
+    channel_ = unowned_;
+    quick_ = unowned_.get();
+    RegisterSegment(unowned_->segment());
   }
 
  private:
@@ -90,9 +93,12 @@ class Channel : public Napi::ObjectWrap<Channel> {
     return value.As<Napi::Number>().Uint32Value();
   }
 
+  // Held as long as the caller's expression.
+  std::shared_ptr<core::Channel> channel() const { return channel_.lock(); }
+
   // token() → the calling thread's name here, for the calls that take one.
   Napi::Value Token(const Napi::CallbackInfo& info) {
-    const auto token = core::Enrol(channel_->segment()->header());
+    const auto token = core::Enrol(channel()->segment()->header());
     if (!token.ok()) return Throw(info.Env(), token.error());
     return Napi::Number::New(info.Env(), token.value());
   }
@@ -116,7 +122,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
 
   Napi::Value Append(const Napi::CallbackInfo& info, const core::Part* parts, size_t count,
                      uint32_t token, const core::Deadline& deadline) {
-    const auto put = channel_->Put(parts, count, token, deadline);
+    const auto put = quick_->Put(parts, count, token, deadline);
     if (!put.ok()) return Throw(info.Env(), put.error());
     return Napi::Boolean::New(info.Env(), put.value());
   }
@@ -124,7 +130,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
   // waitForMessage(token, milliseconds) → whether there is one, which another process may take first
   Napi::Value WaitForMessage(const Napi::CallbackInfo& info) {
     return Napi::Boolean::New(info.Env(),
-                              channel_->WaitForMessage(Number(info[0]), DeadlineOf(info[1])));
+                              channel()->WaitForMessage(Number(info[0]), DeadlineOf(info[1])));
   }
 
   // get(bytes, token) → how many bytes; -1: nothing; -2: a large one, see sizes()
@@ -156,7 +162,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
   }
 
   Napi::Value Take(const Napi::CallbackInfo& info, const Napi::Value& bytes, uint32_t token) {
-    const auto got = channel_->Get(BytesOf(bytes).data, &large_, token);
+    const auto got = quick_->Get(BytesOf(bytes).data, &large_, token);
     if (!got.ok()) return Throw(info.Env(), got.error());
     int32_t answer = static_cast<int32_t>(got.value().size);
     switch (got.value().what) {
@@ -176,44 +182,47 @@ class Channel : public Napi::ObjectWrap<Channel> {
   }
 
   Napi::Value Size(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), channel_->Size());
+    return Napi::Number::New(info.Env(), channel()->Size());
   }
   Napi::Value HasRoom(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(), channel_->HasRoom());
+    return Napi::Boolean::New(info.Env(), channel()->HasRoom());
   }
   Napi::Value Unfinished(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), channel_->Unfinished());
+    return Napi::Number::New(info.Env(), channel()->Unfinished());
   }
   // done() → false: nothing is unfinished
   Napi::Value Done(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(), channel_->Done());
+    return Napi::Boolean::New(info.Env(), channel()->Done());
   }
   // waitUntilDone(milliseconds) → whether
   Napi::Value WaitUntilDone(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(), channel_->WaitUntilDone(DeadlineOf(info[0])));
+    return Napi::Boolean::New(info.Env(), channel()->WaitUntilDone(DeadlineOf(info[0])));
   }
 
   // bellFd() → what to poll for a message, after wantBell()
   Napi::Value BellFd(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), channel_->bell().fd());
+    return Napi::Number::New(info.Env(), channel()->bell().fd());
   }
   // wantBell() → true: there is a message already
   Napi::Value WantBell(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(), channel_->WantBell());
+    return Napi::Boolean::New(info.Env(), channel()->WantBell());
   }
-  void ResetBell(const Napi::CallbackInfo&) { channel_->ResetBell(); }
+  void ResetBell(const Napi::CallbackInfo&) { channel()->ResetBell(); }
 
   // awaitWord(byteOffset) → its value, which says now that somebody waits for another
   Napi::Value AwaitWord(const Napi::CallbackInfo& info) {
-    auto* word = reinterpret_cast<core::Word*>(static_cast<char*>(channel_->segment()->base()) +
+    auto* word = reinterpret_cast<core::Word*>(static_cast<char*>(channel()->segment()->base()) +
                                                Number(info[0]));
     return Napi::Number::New(info.Env(), static_cast<int32_t>(word->fetch_or(1) | 1));
   }
-  // words() → { words, room, done }: what stands for the segment, and where to wait in it
+  // words() → { words, room, done }: what stands for the segment, and where to wait in it. To be called once, and the
+  // words to be kept: they are what keeps the channel.
   Napi::Value Words(const Napi::CallbackInfo& info) {
     Napi::Env env = info.Env();
     constexpr size_t kBytes = core::kChannelOffset + sizeof(core::ChannelControl);
-    const Napi::Value words = MakeWords(env, channel_->segment(), kBytes);
+    const std::shared_ptr<core::Segment> segment(unowned_, unowned_->segment().get());
+    unowned_.reset();
+    const Napi::Value words = MakeWords(env, segment, kBytes);
     if (words.IsEmpty()) return env.Undefined();
     Napi::Object result = Napi::Object::New(env);
     result["words"] = words;
@@ -230,20 +239,25 @@ class Channel : public Napi::ObjectWrap<Channel> {
     Napi::Array fds = Napi::Array::New(env, 3);
     uint32_t at = 0;
     for (const int fd :
-         {channel_->segment()->fd(), channel_->bell().fd(), channel_->bell().write_fd()}) {
+         {channel()->segment()->fd(), channel()->bell().fd(), channel()->bell().write_fd()}) {
       fds[at++] = Napi::Number::New(env, fd);
     }
     return fds;
   }
   Napi::Value MaxItems(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), channel_->max_items());
+    return Napi::Number::New(info.Env(), channel()->max_items());
   }
 
   Napi::Value UsedChunks(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), channel_->UsedChunks());
+    return Napi::Number::New(info.Env(), channel()->UsedChunks());
   }
 
-  std::shared_ptr<core::Channel> channel_;
+  // The memory of words(), which JavaScript keeps beside this object, owns the channel: unlike this object it is given
+  // back at its collection, and does not wait for a turn of the event loop.
+  std::weak_ptr<core::Channel> channel_;
+  // The same, for calls that touch nothing of JavaScript's before they are done with it: nothing is collected meanwhile.
+  core::Channel* quick_ = nullptr;
+  std::shared_ptr<core::Channel> unowned_;
   core::LargeMessage large_;
 };
 

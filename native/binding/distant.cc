@@ -43,11 +43,10 @@ Napi::Value MakeHandle(Napi::Env env, const SegmentPtr& segment, size_t bytes) {
 Napi::Value MakeBuffer(Napi::Env env, const SegmentPtr& segment, void* base, size_t bytes) {
   auto* held = new SegmentPtr(segment);
   napi_value buffer = nullptr;
-  const napi_status status = napi_create_external_arraybuffer(
-      env, base, bytes, [](napi_env, void*, void* hint) { delete static_cast<SegmentPtr*>(hint); },
+  const napi_status status = MakeExternalBuffer(
+      env, base, bytes, [](void*, size_t, void* hint) { delete static_cast<SegmentPtr*>(hint); },
       held, &buffer);
   if (status == napi_ok) return Napi::Value(env, buffer);
-  // Node-API has called, or will call, the finaliser.
   if (!env.IsExceptionPending()) ThrowErrno(env, ENOMEM, "mmap");
   return Napi::Value();
 }

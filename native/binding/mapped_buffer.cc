@@ -40,6 +40,14 @@ struct V8Calls {
   void* (*new_buffer)(void* isolate, std::shared_ptr<void> store) = nullptr;
 };
 
+// Node unloads an addon with the last environment that has loaded it, which may be a Worker's, and frees that Worker's
+// ArrayBuffers afterwards: the functions that free them have to stay.
+bool StayLoaded() {
+  Dl_info self;
+  if (dladdr(reinterpret_cast<void*>(&StayLoaded), &self) == 0) return false;
+  return dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE) != nullptr;
+}
+
 V8Calls FindV8Calls() {
   V8Calls calls;
   const auto load = [](auto* out, const char* name) {
@@ -51,7 +59,8 @@ V8Calls FindV8Calls() {
       load(&calls.new_store, "_ZN2v811ArrayBuffer15NewBackingStoreEPvmPFvS1_mS1_ES1_") &&
       load(&calls.destroy_store, "_ZN2v812BackingStoreD1Ev") &&
       load(&calls.new_buffer,
-           "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE");
+           "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE") &&
+      StayLoaded();
   return calls;
 }
 
@@ -67,11 +76,28 @@ void DestroyBackingStore::operator()(void* store) const {
 
 bool HasDirect() { return Calls().complete; }
 
+void MakeDirectBuffer(void* data, size_t length, FreeMemory free, void* hint, napi_value* buffer) {
+  const V8Calls& v8 = Calls();
+  BackingStore store = v8.new_store(data, length, free, hint);
+  // A napi_value is a v8::Local, and that is one pointer.
+  *buffer =
+      static_cast<napi_value>(v8.new_buffer(v8.isolate(), std::shared_ptr<void>(std::move(store))));
+}
+
 #else
 
 bool HasDirect() { return false; }
 
+void MakeDirectBuffer(void*, size_t, FreeMemory, void*, napi_value*) {}
+
 #endif
+
+// What Node-API's finaliser, which knows no length, gets.
+struct Freeing {
+  FreeMemory free;
+  size_t length;
+  void* hint;
+};
 
 // Node 20's Buffer, by way of which Node-API makes an ArrayBuffer, ends here.
 constexpr size_t kBufferLimit = size_t{1} << 32;
@@ -85,22 +111,25 @@ bool FitsNodeApi(napi_env env, size_t length) {
 
 }  // namespace
 
-#if defined(_WIN32)
-
-void MappedBuffers::MakeDirectly(Handle*, napi_value*) {}
-
-#else
-
-void MappedBuffers::MakeDirectly(Handle* hint, napi_value* buffer) {
-  const V8Calls& v8 = Calls();
-  const core::Mapping& mapping = (*hint)->mapping;
-  BackingStore store = v8.new_store(mapping.address(), mapping.length(), FinaliseDirect, hint);
-  // A napi_value is a v8::Local, and that is one pointer.
-  *buffer =
-      static_cast<napi_value>(v8.new_buffer(v8.isolate(), std::shared_ptr<void>(std::move(store))));
+napi_status MakeExternalBuffer(napi_env env, void* data, size_t length, FreeMemory free, void* hint,
+                               napi_value* buffer) {
+  if (HasDirect()) {
+    MakeDirectBuffer(data, length, free, hint, buffer);
+    return napi_ok;
+  }
+  return napi_create_external_arraybuffer(
+      env, data, length,
+      [](napi_env, void* memory, void* given) {
+        const std::unique_ptr<Freeing> freeing(static_cast<Freeing*>(given));
+        freeing->free(memory, freeing->length, freeing->hint);
+      },
+      new Freeing{free, length, hint}, buffer);
 }
 
-#endif
+void MappedBuffers::MakeDirectly(Handle* hint, napi_value* buffer) {
+  const core::Mapping& mapping = (*hint)->mapping;
+  MakeDirectBuffer(mapping.address(), mapping.length(), FinaliseDirect, hint, buffer);
+}
 
 bool MayMakeExternalBuffers(napi_env env) {
   const char* told = std::getenv("NODE_MULTIPROCESSING_EXTERNAL_BUFFERS");

@@ -30,6 +30,13 @@ namespace mp {
 // NODE_MULTIPROCESSING_EXTERNAL_BUFFERS=forbidden has it say no.
 bool MayMakeExternalBuffers(napi_env env);
 
+// An ArrayBuffer on memory that `free` gives back, on whatever thread, once nobody has it any more: at its collection
+// where V8's own call is there, in a later turn of the event loop where it is Node-API's. The runtime must allow such
+// ArrayBuffers. Not napi_ok: `free` has been called, or will be.
+using FreeMemory = void (*)(void* data, size_t length, void* hint);
+napi_status MakeExternalBuffer(napi_env env, void* data, size_t length, FreeMemory free, void* hint,
+                               napi_value* buffer);
+
 class MappedBuffers : public std::enable_shared_from_this<MappedBuffers> {
  public:
   // Empty, with an exception pending, where the runtime does not allow it; the mapping is gone then.

@@ -32,7 +32,7 @@ UniqueFd BothEnds(int) { return UniqueFd(); }
 Result<FileIdentity> IdentityOf(int fd) {
   struct stat status;
   if (fstat(fd, &status) != 0) return LastError("fstat");
-  if (!S_ISFIFO(status.st_mode)) return OsError{EBADMSG, "attach"};
+  if (!S_ISFIFO(status.st_mode)) return OsError{EPROTO, "attach"};
   return FileIdentity{static_cast<uint64_t>(status.st_dev), static_cast<uint64_t>(status.st_ino)};
 }
 
@@ -40,7 +40,7 @@ Result<void> CheckIsPipe(int fd, const FileIdentity& identity) {
   const auto found = IdentityOf(fd);
   if (!found.ok()) return found.error();
   if (found.value().device != identity.device || found.value().inode != identity.inode) {
-    return OsError{EBADMSG, "attach"};
+    return OsError{EPROTO, "attach"};
   }
   return SetBlocking(fd, false);
 }

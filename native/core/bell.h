@@ -13,7 +13,7 @@ namespace mp::core {
 class Bell {
  public:
   static Result<Bell> Create();
-  // One that another process has created, by its descriptors; `write` is invalid where one is both ends. EBADMSG: it is
+  // One that another process has created, by its descriptors; `write` is invalid where one is both ends. EPROTO: it is
   // not the pipe of that identity.
   static Result<Bell> Attach(UniqueFd read, UniqueFd write, const FileIdentity& identity);
 

@@ -237,7 +237,7 @@ Result<std::shared_ptr<Channel>> Channel::Attach(std::shared_ptr<Segment> segmen
   if (control->version != kChannelVersion || chunks == 0 || chunks > kMostChunks ||
       control->table_offset != kTableOffset || control->chunks_offset != ChunksOffset(chunks) ||
       segment->bytes() != ChunksOffset(chunks) + chunks * kChunkBytes) {
-    return OsError{EBADMSG, "attach"};
+    return OsError{EPROTO, "attach"};
   }
   auto rings = Bell::Attach(std::move(bell), std::move(bell_write), control->bell);
   if (!rings.ok()) return rings.error();

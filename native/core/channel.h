@@ -114,7 +114,7 @@ class Channel {
  public:
   // EMFILE, ENFILE, ENOMEM. `max_items` 0: no limit.
   static Result<std::shared_ptr<Channel>> Create(uint32_t max_items);
-  // One that another process has created. EBADMSG: its memory is not that of a channel, or the bell is another's.
+  // One that another process has created. EPROTO: its memory is not that of a channel, or the bell is another's.
   static Result<std::shared_ptr<Channel>> Attach(std::shared_ptr<Segment> segment, UniqueFd bell,
                                                  UniqueFd bell_write);
 

@@ -115,7 +115,7 @@ Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes, SegmentKind kind)
 
 Result<std::shared_ptr<Segment>> Segment::Attach(UniqueFd fd, const SegmentIdentity& identity,
                                                  SegmentKind kind) {
-  const OsError other{EBADMSG, "attach"};
+  const OsError other{EPROTO, "attach"};
   struct stat status;
   if (fstat(fd.get(), &status) != 0) return LastError("fstat");
   if (!S_ISREG(status.st_mode) || !IsSealed(fd.get())) return other;
@@ -166,7 +166,7 @@ Result<UniqueFd> OpenOf(int pid, int fd) {
   const ssize_t length = readlink(path, target, sizeof(target) - 1);
   if (length < 0) return LastError("readlink");
   target[length] = '\0';
-  if (!IsOurs(target)) return OsError{EBADMSG, "attach"};
+  if (!IsOurs(target)) return OsError{EPROTO, "attach"};
   UniqueFd opened(
       RetryOnSignal([&] { return open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); }));
   if (!opened.valid()) return LastError("open");

@@ -121,7 +121,7 @@ class Segment {
                                                  SegmentKind kind = SegmentKind::kSlots);
   // `bytes` zeroed bytes behind kPlainOffset.
   static Result<std::shared_ptr<Segment>> CreatePlain(size_t bytes);
-  // EBADMSG: it is not the segment of this identity and kind. EACCES, ENOMEM.
+  // EPROTO: it is not the segment of this identity and kind. EACCES, ENOMEM.
   static Result<std::shared_ptr<Segment>> Attach(UniqueFd fd, const SegmentIdentity& identity,
                                                  SegmentKind kind);
 
@@ -140,7 +140,7 @@ class Segment {
   UniqueFd fd_;
 };
 
-// The same segment, or pipe, that is open as `fd` in the process `pid`, opened once more. EBADMSG: it is neither. ENOENT: no
+// The same segment, or pipe, that is open as `fd` in the process `pid`, opened once more. EPROTO: it is neither. ENOENT: no
 // such process or descriptor. EACCES: another user's. ENOSYS: the system shows no descriptors (only Linux does).
 Result<UniqueFd> OpenOf(int pid, int fd);
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -199,6 +200,38 @@ TEST_CASE("channel: the bell rings for whoever asked, once there is something") 
   CHECK(rings());
   channel->ResetBell();
   CHECK(rings());
+}
+
+TEST_CASE("channel: attached by its descriptors, bell and all") {
+  const auto channel = MakeChannel(3);
+  auto copy = [](int fd) {
+    auto made = mp::core::Duplicate(fd);
+    return made.ok() ? std::move(made.value()) : mp::core::UniqueFd();
+  };
+  auto memory = [&] {
+    return mp::core::Segment::Attach(copy(channel->segment()->fd()),
+                                     channel->segment()->header()->identity,
+                                     mp::core::SegmentKind::kChannel)
+        .value();
+  };
+  const auto& bell = channel->bell();
+  auto attached = Channel::Attach(memory(), copy(bell.fd()), copy(bell.write_fd()));
+  REQUIRE(attached.ok());
+  Channel& other = *attached.value();
+  CHECK(other.max_items() == 3);
+  CHECK_FALSE(other.WantBell());
+  CHECK(Put(*channel, Message(5, 100'000)));
+  mp::core::PollSlot slot{other.bell().fd(), 1, 0};
+  CHECK(mp::core::PollFds(&slot, 1, Deadline::AfterMs(kLongMs)).value() == 1);
+  CHECK(Get(other) == Message(5, 100'000));
+
+  const auto stranger = MakeChannel();
+  const auto refused =
+      Channel::Attach(memory(), copy(stranger->bell().fd()), copy(stranger->bell().write_fd()));
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().errnum == EPROTO);
+  channel->control()->chunk_limit++;
+  CHECK_FALSE(Channel::Attach(memory(), copy(bell.fd()), copy(bell.write_fd())).ok());
 }
 
 namespace {

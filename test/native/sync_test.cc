@@ -3,7 +3,9 @@
 #if !defined(_WIN32)
 
 #include <doctest.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/listener.h"
@@ -77,6 +80,87 @@ TEST_CASE("segment: its header and its slots") {
   CHECK(header->data_used.load() == 0);
   CHECK(segment->words()[header->size - 1].load() == 0);
 }
+
+namespace {
+
+// The error of attaching to a copy of this descriptor; 0: none.
+int AttachError(int fd, const mp::core::SegmentIdentity& identity, mp::core::SegmentKind kind) {
+  auto copy = mp::core::Duplicate(fd);
+  REQUIRE(copy.ok());
+  const auto attached = Segment::Attach(std::move(copy.value()), identity, kind);
+  return attached.ok() ? 0 : attached.error().errnum;
+}
+
+}  // namespace
+
+TEST_CASE("segment: attached by its descriptor, and only as what it is") {
+  using mp::core::SegmentKind;
+  const auto segment = MakeSegment();
+  const auto other = MakeSegment();
+  const auto identity = segment->header()->identity;
+  CHECK(identity != other->header()->identity);
+
+  auto copy = mp::core::Duplicate(segment->fd());
+  auto attached = Segment::Attach(std::move(copy.value()), identity, SegmentKind::kSlots);
+  REQUIRE(attached.ok());
+  CHECK(attached.value()->base() != segment->base());
+  attached.value()->header()->lent.store(17);
+  CHECK(segment->header()->lent.load() == 17);
+
+  CHECK(AttachError(segment->fd(), other->header()->identity, SegmentKind::kSlots) == EPROTO);
+  CHECK(AttachError(segment->fd(), identity, SegmentKind::kChannel) == EPROTO);
+  CHECK(AttachError(segment->fd(), identity, SegmentKind::kPlain) == EPROTO);
+  segment->header()->version++;
+  CHECK(AttachError(segment->fd(), identity, SegmentKind::kSlots) == EPROTO);
+  segment->header()->version--;
+
+  const auto pipe = mp::core::MakePipe(true);
+  CHECK(AttachError(pipe.value().first.get(), identity, SegmentKind::kSlots) == EPROTO);
+}
+
+TEST_CASE("segment: plain memory has its bytes behind the header") {
+  const auto plain = Segment::CreatePlain(100'000);
+  REQUIRE(plain.ok());
+  auto copy = mp::core::Duplicate(plain.value()->fd());
+  auto attached = Segment::Attach(std::move(copy.value()), plain.value()->header()->identity,
+                                  mp::core::SegmentKind::kPlain);
+  REQUIRE(attached.ok());
+  CHECK(attached.value()->bytes() == mp::core::kPlainOffset + 100'000);
+  static_cast<char*>(plain.value()->plain_base())[99'999] = 'x';
+  CHECK(static_cast<char*>(attached.value()->plain_base())[99'999] == 'x');
+}
+
+#if defined(__linux__)
+TEST_CASE("segment: nobody can cut it off, and what can be cut off is not attached") {
+  const auto segment = MakeSegment();
+  CHECK(ftruncate(segment->fd(), 4096) != 0);
+  const mp::core::UniqueFd loose(memfd_create("node-multiprocessing", MFD_CLOEXEC));
+  REQUIRE(ftruncate(loose.get(), mp::core::kSegmentBytes) == 0);
+  REQUIRE(pwrite(loose.get(), segment->base(), 4096, 0) == 4096);
+  CHECK(AttachError(loose.get(), segment->header()->identity, mp::core::SegmentKind::kSlots) ==
+        EPROTO);
+}
+
+TEST_CASE("segment: opened as another process has it open") {
+  const auto segment = MakeSegment();
+  const pid_t child = fork();
+  if (child == 0) {
+    pause();
+    _exit(0);
+  }
+  auto opened = mp::core::OpenOf(child, segment->fd());
+  REQUIRE(opened.ok());
+  CHECK(Segment::Attach(std::move(opened.value()), segment->header()->identity,
+                        mp::core::SegmentKind::kSlots)
+            .ok());
+  const mp::core::UniqueFd device(open("/dev/null", O_RDWR | O_CLOEXEC));
+  CHECK(mp::core::OpenOf(getpid(), device.get()).error().errnum == EPROTO);
+  CHECK(mp::core::OpenOf(child, 9999).error().errnum == ENOENT);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  CHECK(mp::core::OpenOf(child, segment->fd()).error().errnum == ENOENT);
+}
+#endif
 
 TEST_CASE("segment: a bell nobody listens to is not rung") {
   const auto segment = MakeSegment();
