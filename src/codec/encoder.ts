@@ -17,6 +17,8 @@
 import { inspect, types } from 'node:util';
 import { PicklingError } from '../errors.js';
 import { onContinue, onNewIdentity } from '../fork_child.js';
+import type * as Handles from '../handles.js';
+import { lazyPart } from '../lazy_builtin.js';
 import {
   BUILTIN,
   GLOBAL,
@@ -75,6 +77,7 @@ import {
   FLOAT16,
   viewClass,
   MOST_BYTES,
+  MOST_FDS,
   NO_FDS,
   isStackOverflow,
   type Message,
@@ -149,9 +152,16 @@ function contextOf(options: EncodeContext): InternalEncodeContext {
   return {
     ...options,
     addFd(fd) {
-      if (options.fds === false)
-        throw refused('needs a descriptor, which this channel cannot carry');
+      if (options.fds === false) {
+        throw refused('has a descriptor, which only a Connection can carry: conn.send() it');
+      }
+      if (fds.length === MOST_FDS) {
+        throw refused(`has one descriptor more than the ${MOST_FDS} of a message: send several`);
+      }
       return fds.push(fd) - 1;
+    },
+    refuse(why) {
+      throw refused(why);
     },
   };
 }
@@ -832,7 +842,8 @@ function refusePlan(why: string): never {
 }
 
 function learn(prototype: object, value: object): Plan {
-  const internal = internalPlan(prototype);
+  const internal =
+    internalPlan(prototype) ?? (learnHandles(prototype) ? internalPlan(prototype) : undefined);
   if (internal !== undefined) return internal;
   if (types.isProxy(value)) throw refused('is a Proxy');
 
@@ -1271,6 +1282,18 @@ function writeReduced(value: object, reducer: Reducer): void {
     write(state);
     level--;
   }
+}
+
+/** Node's sockets and servers, which most programs never send. Whether there is something new to know. */
+function learnHandles(prototype: object): boolean {
+  for (let at: object | null = prototype; at !== null; at = Object.getPrototypeOf(at)) {
+    const name = nameOf(constructorOf(at));
+    if (name !== 'Socket' && name !== 'Server') continue;
+    return lazyPart<typeof Handles>('handles').register(
+      Object.hasOwn(at, 'bind') ? 'dgram' : 'net',
+    );
+  }
+  return false;
 }
 
 function internalPlan(prototype: object): Plan | undefined {

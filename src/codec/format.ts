@@ -42,14 +42,22 @@ export interface EncodeContext {
 
 /** For the `encode` of an object of the library. */
 export interface InternalEncodeContext extends EncodeContext {
-  /** Sends a descriptor along. @returns the number to ask for it on arrival. @throws PicklingError */
+  /**
+   * Sends a copy of a descriptor along, which must stay open until the message has been sent or kept.
+   *
+   * @returns the number to ask for it on arrival. @throws PicklingError
+   */
   addFd(fd: number): number;
+  /** @throws PicklingError which names the place in the value: 'it ' and why. */
+  refuse(why: string): never;
 }
 
 /** For its `decode`. */
 export interface InternalDecodeContext {
   /** The descriptor, which from here on belongs to the caller. @throws UnpicklingError there is none. */
   takeFd(index: number): number;
+  /** Called when the rest of the message cannot be put together, and so nobody will have the object. */
+  onFailure(undo: () => void): void;
 }
 
 /** How a class of the library travels. The payload is any value that can be encoded. */
@@ -167,6 +175,9 @@ export interface Bytes extends Buffer {
   ucs2Slice(start: number, end: number): string;
   hexSlice(start: number, end: number): string;
 }
+
+/** That can travel with one message: SCM_MAX_FD of Linux. */
+export const MOST_FDS = 253;
 
 /** No descriptors. */
 export const NO_FDS: readonly number[] = Object.freeze([]);
