@@ -28,7 +28,7 @@ import { abortable, timeoutMs, waitInSlices } from './clock.js';
 import { BufferTooShort, ValueError } from './errors.js';
 import { native } from './native.js';
 import type { AsyncOptions } from './process.js';
-import { dumps, loads } from './reduction.js';
+import { encode, flatParts, loadFlat, prepareCodec, registerInternal } from './reduction.js';
 import {
   BAD_LENGTH,
   currentGeneration,
@@ -102,10 +102,49 @@ function destination(buf: unknown, from: unknown): Uint8Array {
   return bytes.subarray(offset);
 }
 
+/**
+ * A value is being put together from scratch memory. Constructors and hooks of the program that run meanwhile
+ * may receive something themselves: elsewhere.
+ */
+let decoding = false;
+
+function elsewhere(): Buffer | undefined {
+  return decoding ? Buffer.allocUnsafeSlow(SPARE_BYTES) : undefined;
+}
+
+const SPARE_BYTES = 4096;
+
 /** A message that is the caller's to keep. */
 function kept(bytes: Uint8Array): Buffer {
   if (isScratch(bytes)) return Buffer.from(bytes);
   return bytes as Buffer;
+}
+
+/** Makes a message one that nothing of the caller's is needed for. */
+function keep(message: Outgoing): void {
+  message.parts = message.parts.map((part) => {
+    const copy = Buffer.allocUnsafeSlow(part.byteLength);
+    copy.set(part);
+    return copy;
+  });
+  // They leave with the first byte.
+  const fds = message.sent > 0 ? [] : message.fds;
+  message.fds = [];
+  for (const fd of fds) {
+    try {
+      message.fds = [...message.fds, native.dup(fd)];
+    } catch (error) {
+      dropFds(message);
+      throw error;
+    }
+  }
+}
+
+/** Closes the copies of `keep`. */
+function dropFds(message: Outgoing): void {
+  const { fds } = message;
+  message.fds = [];
+  for (const fd of fds) native.close(fd);
 }
 
 /** A promise's two ends, and the signal that may give it up. */
@@ -115,8 +154,10 @@ class Pending<Result> {
   #reject!: (error: unknown) => void;
   readonly #signal: AbortSignal | undefined;
   readonly #abort: () => void;
+  readonly #onSettled: (() => void) | undefined;
 
-  constructor(signal: AbortSignal | undefined, onAbort: () => void) {
+  constructor(signal: AbortSignal | undefined, onAbort: () => void, onSettled?: () => void) {
+    this.#onSettled = onSettled;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -130,13 +171,18 @@ class Pending<Result> {
   }
 
   resolve(result: Result): void {
-    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#settle();
     this.#resolve(result);
   }
 
   reject(error: unknown): void {
-    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#settle();
     this.#reject(error);
+  }
+
+  #settle(): void {
+    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#onSettled?.();
   }
 }
 
@@ -280,19 +326,29 @@ export class Connection {
 
   // ---- What travels -----------------------------------------------------------------------------
 
+  /** It lies in the codec's scratch memory and the value's own, and has the value's descriptors. */
   #encode(value: unknown): Outgoing {
-    return { parts: [dumps(value)], fds: [], sent: 0 };
+    const message = encode(value);
+    return { parts: flatParts(message), fds: message.fds, sent: 0 };
   }
 
-  #decode(bytes: Uint8Array, _fds: number[]): unknown {
-    // What is decoded may lie in these bytes: not in the scratch memory, which the next message takes.
-    return loads(kept(bytes));
+  #decode(bytes: Uint8Array, fds: number[]): unknown {
+    const outer = decoding;
+    decoding = true;
+    try {
+      return loadFlat(bytes as Buffer, fds);
+    } finally {
+      decoding = outer;
+      // Those that no object has taken over.
+      for (const fd of fds) if (fd >= 0) native.close(fd);
+    }
   }
 
   // ---- Blocking -----------------------------------------------------------------------------------
 
   /**
-   * Sends a value. Blocks while the other end does not read and the system's buffer is full.
+   * Sends a value. Blocks while the other end does not read and the system's buffer is full. Connections, sockets
+   * and servers inside of it arrive as copies with descriptors of their own; yours stay open, so close them.
    *
    * @throws PicklingError the value cannot travel; nothing was sent then.
    */
@@ -322,7 +378,12 @@ export class Connection {
     transport.sendBytes(bytes, from, count);
   }
 
-  /** Receives a value that `send` has sent. Blocks until there is one. */
+  /**
+   * Receives a value that `send` has sent, or bytes that `reduction.dumps` has made. Blocks until there is one.
+   *
+   * @throws UnpicklingError another message, or one that names what is not here. It has been received: the
+   *   next call gets the next one.
+   */
   recv(): unknown {
     this.#receiving();
     const fds: number[] = [];
@@ -364,7 +425,7 @@ export class Connection {
       this.#serveReceivers(-1);
       this.#arm();
     }
-    const received = this.#receiving().receive(limit, -1, fds, into);
+    const received = this.#receiving().receive(limit, -1, fds, into ?? elsewhere());
     return received === BAD_LENGTH ? this.#badLength() : received!;
   }
 
@@ -387,11 +448,14 @@ export class Connection {
   /**
    * As `send`, without blocking the event loop. Resolves when all of it has been handed to the system. An abort
    * takes it back if nothing has left; else the promise is rejected and the message is sent all the same.
+   *
+   * The value is sent as it is at the call: what has not left by then, binary data included, is copied, and
+   * descriptors are duplicated. The caller may change or close all of it at once.
    */
   async sendAsync(value: unknown, { signal }: AsyncOptions = {}): Promise<void> {
     this.#sending();
     checkAbortSignal(signal)?.throwIfAborted();
-    await this.#enqueue(this.#encode(value), signal);
+    await this.#enqueue(this.#encode(value), signal, true);
   }
 
   /** As `sendBytes`, without blocking. The bytes must stay what they are until the promise is settled. */
@@ -435,17 +499,27 @@ export class Connection {
     return (await waitAsync([this], timeout, { signal })).length > 0;
   }
 
-  async #enqueue(message: Outgoing, signal: AbortSignal | null | undefined): Promise<void> {
+  /** @param copies whether the message is to be independent of the caller's memory from here on. */
+  async #enqueue(
+    message: Outgoing,
+    signal: AbortSignal | null | undefined,
+    copies = false,
+  ): Promise<void> {
     const transport = this.#sending();
     if (this.#senders.length === 0 && transport.send(message, 0)) return;
+    if (copies) keep(message);
     const sender: Sender = {
       message,
-      pending: new Pending<void>(signal ?? undefined, () => {
-        // The bytes are the caller's again.
-        if (message.sent > 0) message.parts = message.parts.map((part) => Buffer.from(part));
-        else this.#senders = this.#senders.filter((other) => other !== sender);
-        this.#arm();
-      }),
+      pending: new Pending<void>(
+        signal ?? undefined,
+        () => {
+          // The bytes are the caller's again.
+          if (message.sent === 0) this.#senders = this.#senders.filter((other) => other !== sender);
+          else if (!copies) message.parts = message.parts.map((part) => Buffer.from(part));
+          this.#arm();
+        },
+        () => dropFds(message),
+      ),
     };
     this.#senders.push(sender);
     this.#armOr(sender.pending, () => {
@@ -465,7 +539,7 @@ export class Connection {
     signal?.throwIfAborted();
     if (this.#receivers.length === 0) {
       const fds: number[] | undefined = wantsFds ? [] : undefined;
-      const received = transport.receive(limit, 0, fds);
+      const received = transport.receive(limit, 0, fds, elsewhere());
       if (received === BAD_LENGTH) this.#badLength();
       if (received !== undefined) return convert(received, fds ?? []);
     }
@@ -504,7 +578,7 @@ export class Connection {
     for (let first; (first = this.#receivers[0]) !== undefined;) {
       try {
         const fds: number[] | undefined = first.wantsFds ? [] : undefined;
-        const received = this.#receiving().receive(first.limit, milliseconds, fds);
+        const received = this.#receiving().receive(first.limit, milliseconds, fds, elsewhere());
         if (received === undefined) return;
         this.#receivers.shift();
         if (received === BAD_LENGTH) this.#badLength();
@@ -585,6 +659,8 @@ export class Connection {
   #renew(): void {
     if (this.#generation === currentGeneration()) return;
     this.#generation = currentGeneration();
+    // The child has copies of the descriptors, too.
+    for (const { message } of this.#senders) dropFds(message);
     this.#senders = [];
     this.#receivers = [];
     this.#armed = false;
@@ -633,6 +709,8 @@ function placed(message: Uint8Array, into: Uint8Array): number {
  * @throws Error EMFILE, ENFILE: no descriptor left.
  */
 export function Pipe(duplex: boolean = true): [Connection, Connection] {
+  // Here and not in each child.
+  prepareCodec();
   const { SOCK_STREAM } = native.posixConstants;
   // Also for one direction: a pipe would be faster, and could not carry descriptors.
   const [first, second] = native.socketpair(SOCK_STREAM ?? 0, true);
@@ -640,6 +718,32 @@ export function Pipe(duplex: boolean = true): [Connection, Connection] {
     ? [new Connection(first), new Connection(second)]
     : [new Connection(first, true, false), new Connection(second, false, true)];
 }
+
+// -------------------------------------------------------------------------------------------------
+// To other processes: a copy, in the same direction. The sender's stays open.
+
+type Sent = [fd: number, readable: boolean, writable: boolean];
+
+registerInternal(Connection, 'Connection', {
+  encode(conn, context): Sent {
+    if (conn.closed) context.refuse('is a Connection that is closed: send it before close()');
+    if (!conn._atRest) {
+      context.refuse('is a Connection in the middle of a message: await what it does first');
+    }
+    return [context.addFd(conn.fileno()), conn.readable, conn.writable];
+  },
+  decode([index, readable, writable]: Sent, context) {
+    const fd = context.takeFd(index);
+    try {
+      const conn = new Connection(fd, readable, writable);
+      context.onFailure(() => conn.close());
+      return conn;
+    } catch (error) {
+      native.close(fd);
+      throw error;
+    }
+  },
+});
 
 // -------------------------------------------------------------------------------------------------
 // wait

@@ -1,22 +1,24 @@
 /**
- * Descriptors and what node builds on them, sent to another process: what `reduction` needs for values that have
- * a descriptor. `sendHandle` and `recvHandle` are CPython's `reduction.send_handle` and `recv_handle`, on the wire
- * as well.
+ * Descriptors and what node builds on them, sent to another process: CPython's `reduction.send_handle`,
+ * `recv_handle` and `DupFd`, and how sockets and servers travel inside of values.
  *
- * A live object is taken apart into its kind, a copy of its descriptor and the state that the system does not keep,
- * and put together again on the other side. Bytes that node has read, or not yet written, are not in the
- * descriptor: an object that has some is refused, never sent without them. What is sent no longer reads here, so
- * that the bytes to come are the receiver's; the sender closes (destroys) its own.
+ * A live object is taken apart into a copy of its descriptor and the state that the system does not keep, and
+ * put together again on the other side, without listeners. Bytes that node has read, or not yet written, are not
+ * in the descriptor: an object that has some is refused, never sent without them. A socket that is sent no longer
+ * reads here (`resume()` has it go on), so that the bytes to come are the receiver's; the sender destroys its own.
  *
  * When a process dies with a descriptor under way, the system closes it.
  *
- * `reduction` and the contexts may import this file.
+ * Loaded late, by the codec at the first such object, and by reduction.ts. It loads node's net and dgram only for
+ * objects of theirs.
  */
 
 import type { Socket as UdpSocket, SocketType } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
 import { checkInt } from './arguments.js';
-import { Connection } from './connection.js';
+import type { InternalCodec, InternalEncodeContext } from './codec/format.js';
+import { registerInternal } from './codec/hooks.js';
+import type { Connection } from './connection.js';
 import { AssertionError, EOFError, RuntimeError, ValueError } from './errors.js';
 import { lazyBuiltin } from './lazy_builtin.js';
 import { native } from './native.js';
@@ -66,21 +68,71 @@ export function recvHandle(conn: Connection): number {
   return fd;
 }
 
-/** What stands in a message for a live object. */
-export interface Disassembled {
-  kind: 'connection' | 'socket' | 'server' | 'udp';
-  /** A copy, the message's to close once it has been sent. */
-  fd: number;
-  state: HandleState;
+// -------------------------------------------------------------------------------------------------
+// A descriptor inside of a value
+
+/** Closes what nobody has detached. */
+const forgotten = new FinalizationRegistry<number>((fd) => {
+  try {
+    native.close(fd);
+  } catch {
+    // Somebody has closed the number.
+  }
+});
+
+/**
+ * A copy of a descriptor that travels in a value: `conn.send({ log: new DupFd(fd) })`, and over there
+ * `value.log.detach()`. Mirrors `reduction.DupFd`; the sender's copy is open until `close()`.
+ *
+ * @throws Error EBADF not open; EMFILE.
+ */
+export class DupFd {
+  #fd: number;
+
+  constructor(fd: number) {
+    checkInt(fd, 'fd');
+    this.#fd = native.dup(fd);
+    forgotten.register(this, this.#fd, this);
+  }
+
+  /** The descriptor, which is the caller's from here on. @throws ValueError there is none any more. */
+  detach(): number {
+    const fd = this.#fd;
+    if (fd < 0) throw new ValueError('the descriptor has been detached or closed');
+    this.#fd = -1;
+    forgotten.unregister(this);
+    return fd;
+  }
+
+  close(): void {
+    if (this.#fd >= 0) native.close(this.detach());
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** @internal */
+  static _codec: InternalCodec<DupFd> = {
+    encode: (value, context) =>
+      value.#fd < 0 ? context.refuse('is a DupFd without a descriptor') : context.addFd(value.#fd),
+    decode(index: number, context) {
+      const fd = context.takeFd(index);
+      try {
+        const copy = new DupFd(fd);
+        context.onFailure(() => copy.close());
+        return copy;
+      } finally {
+        native.close(fd);
+      }
+    },
+  };
 }
 
-export interface HandleState {
-  readable?: boolean;
-  writable?: boolean;
-  allowHalfOpen?: boolean;
-  pauseOnConnect?: boolean;
-  type?: SocketType;
-}
+registerInternal(DupFd, 'DupFd', DupFd._codec);
+
+// -------------------------------------------------------------------------------------------------
+// What node has
 
 interface NodeHandle {
   fd?: number;
@@ -88,103 +140,161 @@ interface NodeHandle {
   readStop?(): number;
 }
 
-/**
- * Takes a Connection, net.Socket, net.Server or dgram.Socket apart; undefined for anything else.
- *
- * @throws ValueError it has bytes that are not in the descriptor, is not connected or bound, or closed.
- *   Error EMFILE no descriptor left.
- */
-export function disassemble(value: unknown): Disassembled | undefined {
-  if (value instanceof Connection) return ofConnection(value);
-  // Whoever has such an object has loaded its module: asking costs nothing for what is none.
-  if (typeof value !== 'object' || value === null || !('_handle' in value || 'bind' in value)) {
-    return undefined;
-  }
-  const net = lazyBuiltin('node:net');
-  if (value instanceof net.Socket) return ofSocket(value);
-  if (value instanceof net.Server) return ofServer(value);
-  if (value instanceof lazyBuiltin('node:dgram').Socket) return ofUdp(value);
-  return undefined;
+type Sent<State> = [fd: number, state: State];
+
+/** Objects of other classes than node's own would lose what their class adds. */
+function checkClass(value: object, Class: { prototype: object }, remedy: string): string {
+  const prototype = Object.getPrototypeOf(value) as { constructor: { name: string } };
+  return prototype === Class.prototype ? '' : `is a ${prototype.constructor.name}: ${remedy}`;
 }
 
-function ofConnection(conn: Connection): Disassembled {
-  const fd = conn.fileno();
-  if (!conn._atRest) {
-    throw new ValueError(
-      'a Connection in the middle of a message cannot be sent: await what it does first',
+function ofSocket(socket: Socket, context: InternalEncodeContext): Sent<object> {
+  const { Socket: Class } = lazyBuiltin('node:net');
+  const other = checkClass(socket, Class, 'only a plain net.Socket can be sent');
+  if ('encrypted' in socket) {
+    context.refuse('is an encrypted socket, whose keys stay here: send the net.Socket before TLS');
+  }
+  if (other !== '') context.refuse(other);
+  if (socket.connecting) {
+    context.refuse("is a socket that is still connecting: send it after its 'connect'");
+  }
+  const handle = (socket as unknown as { _handle: NodeHandle | null })._handle;
+  if (handle === null || handle === undefined || socket.destroyed) {
+    return context.refuse('is a socket that is closed');
+  }
+  if (handle.fd === undefined || handle.fd < 0) {
+    return context.refuse('is a socket without a descriptor');
+  }
+  if (socket.readableLength > 0) {
+    context.refuse(
+      `is a socket with ${socket.readableLength} unread bytes: read() them first, and have the server make ` +
+        'its sockets with pauseOnConnect',
     );
   }
-  const { readable, writable } = conn;
-  return { kind: 'connection', fd: native.dup(fd), state: { readable, writable } };
-}
-
-function ofSocket(socket: Socket): Disassembled {
-  const refuse = (why: string): never => {
-    throw new ValueError(`a socket that ${why} cannot be sent to another process`);
-  };
-  if ('encrypted' in socket) refuse('is encrypted');
-  if (socket.connecting) refuse('is still connecting');
-  const handle = (socket as unknown as { _handle: NodeHandle | null })._handle;
-  if (handle === null || handle === undefined || socket.destroyed) return refuse('is closed');
-  if (handle.fd === undefined || handle.fd < 0) return refuse('has no descriptor');
-  // From here on nothing more is read in this process.
+  if (socket.writableLength > 0) {
+    context.refuse(
+      `is a socket with ${socket.writableLength} bytes still to write: send it in the callback of write()`,
+    );
+  }
+  if (socket.writableEnded && !socket.writableFinished) {
+    context.refuse("is a socket that is being ended: send it after its 'finish'");
+  }
+  const fd = context.addFd(handle.fd);
+  // From here on nothing more is read in this process, until somebody resumes it.
   socket.pause();
   handle.reading = false;
   handle.readStop?.();
-  if (socket.readableLength > 0) refuse(`has ${socket.readableLength} unread bytes`);
-  if (socket.writableLength > 0) refuse(`has ${socket.writableLength} bytes still to write`);
-  return {
-    kind: 'socket',
-    fd: native.dup(handle.fd),
-    state: { writable: !socket.writableEnded, allowHalfOpen: socket.allowHalfOpen },
-  };
+  (socket as unknown as { _readableState: { reading: boolean } })._readableState.reading = false;
+  const { allowHalfOpen, writable } = socket;
+  return [fd, { allowHalfOpen, writable, readable: socket.readable || socket.readableEnded }];
 }
 
-function ofServer(server: Server): Disassembled {
-  const details = server as unknown as { _handle: NodeHandle | null } & HandleState;
+const socketCodec: InternalCodec<Socket> = {
+  encode: ofSocket,
+  decode([index, state]: Sent<object>, context) {
+    const fd = context.takeFd(index);
+    const socket = owned(fd, () => new (lazyBuiltin('node:net').Socket)({ ...state, fd }));
+    context.onFailure(() => socket.destroy());
+    return socket;
+  },
+};
+
+function ofServer(server: Server, context: InternalEncodeContext): Sent<object> {
+  const { Server: Class } = lazyBuiltin('node:net');
+  const other = checkClass(
+    server,
+    Class,
+    'send a net.Server, and have one of this class take its connections there, ' +
+      "server.on('connection', (socket) => other.emit('connection', socket))",
+  );
+  if (other !== '') context.refuse(other);
+  const details = server as unknown as {
+    _handle: NodeHandle | null;
+    allowHalfOpen?: boolean;
+    pauseOnConnect?: boolean;
+  };
   const fd = details._handle?.fd;
   if (fd === undefined || fd < 0) {
-    throw new ValueError('a server that does not listen cannot be sent to another process');
+    return context.refuse("is a server that does not listen: send it after its 'listening'");
   }
   const { allowHalfOpen = false, pauseOnConnect = false } = details;
-  return { kind: 'server', fd: native.dup(fd), state: { allowHalfOpen, pauseOnConnect } };
+  return [context.addFd(fd), { allowHalfOpen, pauseOnConnect }];
 }
 
-function ofUdp(socket: UdpSocket): Disassembled {
+const serverCodec: InternalCodec<Server> = {
+  encode: ofServer,
+  decode([index, state]: Sent<object>, context) {
+    const fd = context.takeFd(index);
+    const server = owned(fd, () => lazyBuiltin('node:net').createServer(state).listen({ fd }));
+    context.onFailure(() => server.close());
+    return server;
+  },
+};
+
+interface UdpState {
+  handle?: NodeHandle | null;
+  connectState?: number;
+}
+
+const CONNECTED = 2;
+
+function ofUdp(socket: UdpSocket, context: InternalEncodeContext): Sent<SocketType> {
+  const { Socket: Class } = lazyBuiltin('node:dgram');
+  const other = checkClass(socket, Class as never, 'only a plain dgram.Socket can be sent');
+  if (other !== '') context.refuse(other);
   // Only a getter with a warning is public.
   const symbol = Object.getOwnPropertySymbols(socket).find(
     ({ description }) => description === 'state symbol',
   );
-  const state = (socket as unknown as Record<symbol, { handle?: NodeHandle | null } | undefined>)[
-    symbol!
-  ];
+  const state = (socket as unknown as Record<symbol, UdpState | undefined>)[symbol!];
   const fd = state?.handle?.fd;
   if (fd === undefined || fd < 0) {
-    throw new ValueError('a UDP socket that is not bound cannot be sent to another process');
+    return context.refuse("is a UDP socket that is not bound: send it after its 'listening'");
   }
-  return {
-    kind: 'udp',
-    fd: native.dup(fd),
-    state: { type: socket['type' as never] as SocketType },
-  };
+  if (state?.connectState === CONNECTED) {
+    context.refuse('is a connected UDP socket: disconnect() it first, and connect() it there');
+  }
+  const queued = socket.getSendQueueCount?.() ?? 0;
+  if (queued > 0) {
+    context.refuse(
+      `is a UDP socket with ${queued} datagrams still to send: send it in the callback of send()`,
+    );
+  }
+  return [context.addFd(fd), socket['type' as never] as SocketType];
 }
 
-/** Puts together what `disassemble` took apart; the descriptor is the object's from now on. */
-export function assemble({ kind, fd, state }: Disassembled): unknown {
-  switch (kind) {
-    case 'connection':
-      return new Connection(fd, state.readable, state.writable);
-    case 'socket': {
-      const { writable = true, allowHalfOpen = false } = state;
-      return new (lazyBuiltin('node:net').Socket)({ fd, readable: true, writable, allowHalfOpen });
-    }
-    case 'server': {
-      const server = lazyBuiltin('node:net').createServer(state);
-      return server.listen({ fd });
-    }
-    case 'udp': {
-      const socket = lazyBuiltin('node:dgram').createSocket(state.type ?? 'udp4');
-      return socket.bind({ fd });
-    }
+const udpCodec: InternalCodec<UdpSocket> = {
+  encode: ofUdp,
+  decode([index, type]: Sent<SocketType>, context) {
+    const fd = context.takeFd(index);
+    const socket = owned(fd, () => lazyBuiltin('node:dgram').createSocket(type).bind({ fd }));
+    context.onFailure(() => socket.close());
+    return socket;
+  },
+};
+
+/** Makes the object that the descriptor shall belong to. */
+function owned<T>(fd: number, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    native.close(fd);
+    throw error;
   }
+}
+
+const known = new Set<string>();
+
+/** Teaches the codec the classes of a module of node. Whether it did not know them. */
+export function register(module: 'net' | 'dgram'): boolean {
+  if (known.has(module)) return false;
+  known.add(module);
+  if (module === 'net') {
+    const net = lazyBuiltin('node:net');
+    registerInternal(net.Socket, 'net.Socket', socketCodec);
+    registerInternal(net.Server, 'net.Server', serverCodec);
+  } else {
+    registerInternal(lazyBuiltin('node:dgram').Socket, 'dgram.Socket', udpCodec);
+  }
+  return true;
 }

@@ -262,6 +262,13 @@ class Channel<T> extends Piece {
     return outcome;
   }
 
+  /** Tasks of this process that wait for an item wait no longer. */
+  endGetters(error: () => Error): void {
+    while (this.#getters !== undefined && !this.#getters.empty) {
+      this.#getters.serveFirst({ error: error() });
+    }
+  }
+
   #getForTask(): Outcome<T> | undefined {
     try {
       const item = this.tryGet();
@@ -458,12 +465,13 @@ export class Queue<T = unknown> {
   }
 
   /**
-   * This process is done with it: `put` and `get` throw, and loops over it end. Other processes are not concerned,
-   * and what is queued stays.
+   * This process is done with it: `put` and `get` throw, also those that wait for an item on the event loop, and loops
+   * over it end. What waits for room is still put. Other processes are not concerned, and what is queued stays.
    */
   close(): void {
     this.#closed = true;
     this.#closing?.abort(new ValueError(`Queue ${this.toString()} is closed`));
+    this.#channel.endGetters(() => new ValueError(`Queue ${this.toString()} is closed`));
   }
 
   /** Returns at once: what was put is in the queue already. @throws AssertionError not closed. */
@@ -594,9 +602,10 @@ export class SimpleQueue<T = unknown> {
     return this.#channel.native.size() === 0;
   }
 
-  /** This process is done with it. */
+  /** This process is done with it, as with a Queue. */
   close(): void {
     this.#closed = true;
+    this.#channel.endGetters(() => closedHandle('get'));
   }
 
   /** @internal As a Queue's. */

@@ -28,6 +28,7 @@ import {
 import { registerInternal, registerReducer } from './codec/hooks.js';
 import * as errors from './errors.js';
 import { PicklingError, UnpicklingError } from './errors.js';
+import type * as Handles from './handles.js';
 import { lazyPart } from './lazy_builtin.js';
 import { registerName, registerNamespace } from './references.js';
 
@@ -132,60 +133,44 @@ export function registerModule(url: string, namespace: object): void {
 // -------------------------------------------------------------------------------------------------
 // In one piece
 //
+// A message without bulks is its head, which begins with the version of the format. Else:
+//
 //   offset   what
-//   0        version
+//   0        FLAT
 //   1        the head's length: u32
 //   5        how many bulks: u32
 //   9        the length of each: double
 //   …        the head, the bulks
 
-const FLAT_VERSION = 1;
+/** No version of a head. */
+const FLAT = 0x81;
 const FLAT_HEAD = 9;
-const FLAT: EncodeContext = { fds: false };
+const WITHOUT_FDS: EncodeContext = { fds: false };
 
 /**
- * The value as bytes, for `loads` in any process of the same version of this package. Mirrors
- * `ForkingPickler.dumps`.
- *
- * @throws PicklingError something in it cannot be carried; it needs a descriptor, which bytes cannot carry; it
- *   takes more bytes than a Buffer has in this version of Node (4 GiB in Node 20).
+ * A message's bytes, in parts, which need not be joined to be sent. The first two lie in the codec's scratch
+ * memory, the others are the value's own.
  */
-export function dumps(value: unknown): Buffer {
-  const { head, headLength, bulk } = encode(value, FLAT);
-  const start = FLAT_HEAD + 8 * bulk.length;
-  const total = bulk.reduce((sum, { byteLength }) => sum + byteLength, start + headLength);
-  if (total > constants.MAX_LENGTH) {
-    throw new PicklingError(
-      `cannot pickle value: it takes ${total} bytes, and a Buffer has at most ${constants.MAX_LENGTH}`,
-    );
-  }
-  const flat = Buffer.allocUnsafe(total);
-  flat[0] = FLAT_VERSION;
-  flat.writeUInt32LE(headLength, 1);
-  flat.writeUInt32LE(bulk.length, 5);
-  bulk.forEach(({ byteLength }, i) => flat.writeDoubleLE(byteLength, FLAT_HEAD + 8 * i));
-  head.copy(flat, start, 0, headLength);
-  let at = start + headLength;
-  for (const bytes of bulk) {
-    flat.set(bytes, at);
-    at += bytes.byteLength;
-  }
-  return flat;
+export function flatParts({ head, headLength, bulk }: Message): Uint8Array[] {
+  const first = head.subarray(0, headLength);
+  if (bulk.length === 0) return [first];
+  const preamble = Buffer.allocUnsafe(FLAT_HEAD + 8 * bulk.length);
+  preamble[0] = FLAT;
+  preamble.writeUInt32LE(headLength, 1);
+  preamble.writeUInt32LE(bulk.length, 5);
+  bulk.forEach(({ byteLength }, i) => preamble.writeDoubleLE(byteLength, FLAT_HEAD + 8 * i));
+  return [preamble, first, ...bulk];
 }
 
 /**
- * The value that `dumps` took apart. Mirrors `ForkingPickler.loads`, and pickle's warning: bytes can name any
- * function that can be found and have it called, so never load what a stranger has sent.
+ * The value whose message the bytes are. It does not lie on them.
  *
- * @param bytes are copied: the value does not lie on them.
- * @throws UnpicklingError no such bytes, or a reference to what is not here. TypeError not bytes at all.
+ * @param fds as `decode` has them: those that are still there afterwards are the caller's to close.
+ * @throws UnpicklingError
  */
-export function loads(bytes: Uint8Array): unknown {
-  if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'a Uint8Array', bytes);
-  const flat = Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length);
-  if (flat.length < FLAT_HEAD || flat[0] !== FLAT_VERSION) {
-    throw new UnpicklingError('not bytes that dumps() of this version has made');
-  }
+export function loadFlat(flat: Buffer, fds?: readonly number[]): unknown {
+  if (flat[0] !== FLAT) return decode(flat, 0, flat.length, undefined, fds);
+  if (flat.length < FLAT_HEAD) throw new UnpicklingError('the bytes are cut off');
   const headLength = flat.readUInt32LE(1);
   const count = flat.readUInt32LE(5);
   const start = FLAT_HEAD + 8 * count;
@@ -207,11 +192,43 @@ export function loads(bytes: Uint8Array): unknown {
   }
   let at = start + headLength;
   const bulk = lengths.map((length) => {
-    const buffer = flat.buffer.slice(flat.byteOffset + at, flat.byteOffset + at + length);
+    // ArrayBuffer.slice would fill the memory with zeros first.
+    const own = Buffer.allocUnsafeSlow(length);
+    flat.copy(own, 0, at, at + length);
     at += length;
-    return buffer;
+    return own.buffer as ArrayBuffer;
   });
-  return decode(flat, start, start + headLength, bulk);
+  return decode(flat, start, start + headLength, bulk, fds);
+}
+
+/**
+ * The value as bytes, for `loads` in any process of the same version of this package; a Connection's `recv`
+ * takes them, too. Mirrors `ForkingPickler.dumps`.
+ *
+ * @throws PicklingError something in it cannot be carried; it needs a descriptor, which bytes cannot carry; it
+ *   takes more bytes than a Buffer has in this version of Node (4 GiB in Node 20).
+ */
+export function dumps(value: unknown): Buffer {
+  const parts = flatParts(encode(value, WITHOUT_FDS));
+  const total = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  if (total > constants.MAX_LENGTH) {
+    throw new PicklingError(
+      `cannot pickle value: it takes ${total} bytes, and a Buffer has at most ${constants.MAX_LENGTH}`,
+    );
+  }
+  return Buffer.concat(parts, total);
+}
+
+/**
+ * The value that `dumps` took apart, or a Connection's `send`. Mirrors `ForkingPickler.loads`, and pickle's warning:
+ * bytes can name any function that can be found and have it called, so never load what a stranger has sent.
+ *
+ * @param bytes are copied: the value does not lie on them.
+ * @throws UnpicklingError no such bytes, or a reference to what is not here. TypeError not bytes at all.
+ */
+export function loads(bytes: Uint8Array): unknown {
+  if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'a Uint8Array', bytes);
+  return loadFlat(Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length));
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -222,12 +239,25 @@ for (const [name, Class] of Object.entries(errors)) {
   registerName(`multiprocessing.${name}`, Class);
 }
 
+function handles(): typeof Handles {
+  return lazyPart<typeof Handles>('handles');
+}
+
 /** `mp.reduction`. */
 export const reduction = {
   register,
   registerModule,
   dumps,
   loads,
+  /** See handles.ts. */
+  sendHandle: ((conn, handle, destinationPid) =>
+    handles().sendHandle(conn, handle, destinationPid)) as typeof Handles.sendHandle,
+  /** See handles.ts. */
+  recvHandle: ((conn) => handles().recvHandle(conn)) as typeof Handles.recvHandle,
+  /** See handles.ts. */
+  get DupFd(): typeof Handles.DupFd {
+    return handles().DupFd;
+  },
   reduce: reduce as typeof reduce,
   setState: setState as typeof setState,
   PicklingError,

@@ -35,9 +35,7 @@ function encodePiece(piece: Piece, context: InternalEncodeContext): Reference {
     lend(piece);
     return [piece.key, [...descriptors], native.getpid()];
   }
-  // Copies: the message may be sent when the piece is gone.
-  const copies = descriptors.map((fd) => (fd < 0 ? -1 : context.addFd(native.dup(fd))));
-  return [piece.key, copies];
+  return [piece.key, descriptors.map((fd) => (fd < 0 ? -1 : context.addFd(fd)))];
 }
 
 export function malformed(): UnpicklingError {

@@ -13,6 +13,7 @@
 
 import { UnpicklingError } from '../errors.js';
 import { onContinue, onNewIdentity } from '../fork_child.js';
+import type * as Handles from '../handles.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { resolve } from '../references.js';
 import {
@@ -81,6 +82,8 @@ let bulks: readonly ArrayBuffer[] = [];
 let descriptors: readonly number[] = [];
 /** The prototype and the number of the next object that is made. */
 let derived: { prototype: object; number: number } | undefined;
+/** What to do with objects that hold something of the system's, when the message turns out to be none. */
+let undoing: (() => void)[] | undefined;
 let decoding = false;
 
 const NO_BUFFERS: readonly ArrayBuffer[] = Object.freeze([]);
@@ -121,7 +124,7 @@ export function decode(
     decoding = false;
   }
   const outer = decoding
-    ? { from, at, end, objects, tables, bulks, descriptors, derived, doubles }
+    ? { from, at, end, objects, tables, bulks, descriptors, derived, doubles, undoing }
     : undefined;
   decoding = true;
   from = head as Bytes;
@@ -131,6 +134,7 @@ export function decode(
   doubles = undefined;
   bulks = bulk;
   descriptors = fds;
+  undoing = undefined;
   try {
     const has = head[start + 1]!;
     if (has > (HAS_REFS | HAS_TABLE)) throw malformed('has unknown flags');
@@ -140,9 +144,11 @@ export function decode(
     if (at !== end) throw malformed('has bytes left over');
     return value;
   } catch (error) {
+    undo();
     throw asUnpickling(error);
   } finally {
     if (outer === undefined) {
+      undoing = undefined;
       decoding = false;
       from = NOTHING;
       objects = undefined;
@@ -151,9 +157,14 @@ export function decode(
       derived = undefined;
       if (tables.length > 0) tables = [];
     } else {
-      ({ from, at, end, objects, tables, bulks, descriptors, derived, doubles } = outer);
+      ({ from, at, end, objects, tables, bulks, descriptors, derived, doubles, undoing } = outer);
     }
   }
+}
+
+/** Nobody will have the objects of this message that hold something of the system's. */
+function undo(): void {
+  for (const one of undoing ?? []) one();
 }
 
 function asUnpickling(error: unknown): UnpicklingError {
@@ -831,11 +842,17 @@ function applyState(object: unknown, state: unknown): void {
 }
 
 const OF_SHARED_MEMORY: readonly string[] = ['SharedMemory', 'ShareableList'];
+const OF_HANDLES = /^(?:(net|dgram)\.|DupFd$)/;
 
 function readInternal(): unknown {
   const tag = readText();
   // The program may never have named the sub-path.
   if (OF_SHARED_MEMORY.includes(tag)) lazyPart('sharedMemory');
+  const ofHandles = OF_HANDLES.exec(tag);
+  if (ofHandles !== null) {
+    const { register } = lazyPart<typeof Handles>('handles');
+    if (ofHandles[1] !== undefined) register(ofHandles[1] as 'net' | 'dgram');
+  }
   const internal = internals.get(tag);
   if (internal === undefined) throw new UnpicklingError(`this version knows no '${tag}'`);
   const number = reserve();
@@ -856,6 +873,9 @@ function readInternal(): unknown {
     },
     wasHere() {
       isNew = false;
+    },
+    onFailure(undo) {
+      (undoing ??= []).push(undo);
     },
   });
   if (isNew && Class !== undefined) Object.setPrototypeOf(object, Class.prototype);

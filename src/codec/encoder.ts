@@ -17,7 +17,8 @@
 import { inspect, types } from 'node:util';
 import { PicklingError } from '../errors.js';
 import { onContinue, onNewIdentity } from '../fork_child.js';
-import { native } from '../native.js';
+import type * as Handles from '../handles.js';
+import { lazyPart } from '../lazy_builtin.js';
 import {
   BUILTIN,
   declaresPrivateMembers,
@@ -77,6 +78,7 @@ import {
   FLOAT16,
   viewClass,
   MOST_BYTES,
+  MOST_FDS,
   NO_FDS,
   isStackOverflow,
   type Message,
@@ -153,10 +155,12 @@ function contextOf(options: EncodeContext): InternalEncodeContext {
     ...options,
     addFd(fd) {
       if (options.fds === false) {
-        native.close(fd);
         throw refused(
           'needs a descriptor, which this channel cannot carry: send it through a Connection (Pipe)',
         );
+      }
+      if (fds.length === MOST_FDS) {
+        throw refused(`has one descriptor more than the ${MOST_FDS} of a message: send several`);
       }
       return fds.push(fd) - 1;
     },
@@ -169,11 +173,6 @@ function contextOf(options: EncodeContext): InternalEncodeContext {
 }
 
 const DEFAULT_CONTEXT = contextOf({});
-
-/** What was to be sent along with a message that is none. */
-function closeFds(): void {
-  for (const fd of fds) native.close(fd);
-}
 
 function newScratch(size: number): void {
   out = Buffer.allocUnsafeSlow(size) as Bytes;
@@ -286,19 +285,11 @@ function run(value: unknown, options: EncodeContext | undefined): void {
   try {
     write(value);
   } catch (error) {
-    closeFds();
     throw isStackOverflow(error)
       ? new PicklingError(`${root()} is nested too deeply`, { cause: error })
       : error;
   }
-  if (buffers.length > 0) {
-    try {
-      writeTable();
-    } catch (error) {
-      closeFds();
-      throw error;
-    }
-  }
+  if (buffers.length > 0) writeTable();
   out[1] = flags;
   message.head = out;
   message.headLength = pos;
@@ -858,7 +849,8 @@ function refusePlan(why: string): never {
 }
 
 function learn(prototype: object, value: object): Plan {
-  const internal = internalPlan(prototype);
+  const internal =
+    internalPlan(prototype) ?? (learnHandles(prototype) ? internalPlan(prototype) : undefined);
   if (internal !== undefined) return internal;
   if (types.isProxy(value)) throw refused('is a Proxy');
 
@@ -1297,6 +1289,18 @@ function writeReduced(value: object, reducer: Reducer): void {
     write(state);
     level--;
   }
+}
+
+/** Node's sockets and servers, which most programs never send. Whether there is something new to know. */
+function learnHandles(prototype: object): boolean {
+  for (let at: object | null = prototype; at !== null; at = Object.getPrototypeOf(at)) {
+    const name = nameOf(constructorOf(at));
+    if (name !== 'Socket' && name !== 'Server') continue;
+    return lazyPart<typeof Handles>('handles').register(
+      Object.hasOwn(at, 'bind') ? 'dgram' : 'net',
+    );
+  }
+  return false;
 }
 
 function internalPlan(prototype: object): Plan | undefined {

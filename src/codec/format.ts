@@ -43,8 +43,7 @@ export interface EncodeContext {
 /** For the `encode` of an object of the library. */
 export interface InternalEncodeContext extends EncodeContext {
   /**
-   * Sends a descriptor along, which is the message's from here on: whoever sends the message closes it then, and
-   * `encode` itself when it throws.
+   * Sends a copy of a descriptor along, which must stay open until the message has been sent or kept.
    *
    * @returns the number to ask for it on arrival. @throws PicklingError the channel carries none.
    */
@@ -59,6 +58,8 @@ export interface InternalDecodeContext {
   takeFd(index: number): number;
   /** Says that the object is one that was here before: it keeps its class and its properties. */
   wasHere(): void;
+  /** Called when the rest of the message cannot be put together, and so nobody will have the object. */
+  onFailure(undo: () => void): void;
 }
 
 /**
@@ -181,6 +182,9 @@ export interface Bytes extends Buffer {
   ucs2Slice(start: number, end: number): string;
   hexSlice(start: number, end: number): string;
 }
+
+/** That can travel with one message: SCM_MAX_FD of Linux. */
+export const MOST_FDS = 253;
 
 /** No descriptors. */
 export const NO_FDS: readonly number[] = Object.freeze([]);

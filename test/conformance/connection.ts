@@ -15,9 +15,20 @@ const python = spawnSync('python3', ['--version']).status === 0;
 const LARGE = 'messages of more than 2 GiB';
 const roomForLarge = os.freemem() > 12 * 2 ** 30 && process.env['MP_TEST_LARGE'] === '1';
 
+/** The sender has it once, the receiver twice for a while. */
+const HUGE = 'a Buffer of 1 GiB';
+const roomForHuge = os.freemem() > 6 * 2 ** 30;
+
 export function connectionConformance(method: string): void {
   describe(`Connection (${method})`, () => {
     testCases('connection/connection.mjs', { method });
+  });
+
+  describe(`Connection (${method}): values`, () => {
+    const fixture = 'connection/values.mjs';
+    for (const title of titlesOf(fixture)) {
+      test.skipIf(title === HUGE && !roomForHuge)(title, () => runCase(fixture, title, { method }));
+    }
   });
 
   describe(`Connection (${method}): poll and wait`, () => {
