@@ -190,6 +190,7 @@ function ofSocket(socket: Socket, context: InternalEncodeContext): Sent<object> 
 }
 
 const socketCodec: InternalCodec<Socket> = {
+  except: 'all',
   encode: ofSocket,
   decode([index, state]: Sent<object>, context) {
     const fd = context.takeFd(index);
@@ -222,6 +223,7 @@ function ofServer(server: Server, context: InternalEncodeContext): Sent<object> 
 }
 
 const serverCodec: InternalCodec<Server> = {
+  except: 'all',
   encode: ofServer,
   decode([index, state]: Sent<object>, context) {
     const fd = context.takeFd(index);
@@ -264,6 +266,7 @@ function ofUdp(socket: UdpSocket, context: InternalEncodeContext): Sent<SocketTy
 }
 
 const udpCodec: InternalCodec<UdpSocket> = {
+  except: 'all',
   encode: ofUdp,
   decode([index, type]: Sent<SocketType>, context) {
     const fd = context.takeFd(index);

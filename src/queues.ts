@@ -86,14 +86,15 @@ class Channel<T> extends Piece {
   #getters: Line<Outcome<T>> | undefined;
   #gotLarge = false;
   #putters: Line<Outcome<true>, Message> | undefined;
-  readonly #spots: { room: Spot; done: Spot };
+  /** Words to wait for. */
+  readonly spots: { room: Spot; done: Spot };
   #bell: Watch | undefined;
 
   constructor(channel: NativeChannel) {
     const { words, room, done } = channel.words();
     super(words);
     this.#native = channel;
-    this.#spots = { room: { words, index: room }, done: { words, index: done } };
+    this.spots = { room: { words, index: room }, done: { words, index: done } };
     // Here and not in each child.
     prepareCodec();
   }
@@ -190,7 +191,7 @@ class Channel<T> extends Piece {
   }
 
   #watchRoom(wake: () => void): () => void {
-    const { room } = this.#spots;
+    const { room } = this.spots;
     const expected = this.#native.awaitWord(4 * room.index);
     if (this.#native.hasRoom()) return soon(wake);
     return watch(room, WatchFor.change, expected, wake);
@@ -319,7 +320,7 @@ class Channel<T> extends Piece {
   // --- all reported done
 
   async doneAsync(signal: AbortSignal | null | undefined): Promise<void> {
-    const { done } = this.#spots;
+    const { done } = this.spots;
     for (;;) {
       const expected = this.#native.awaitWord(4 * done.index);
       if (this.#native.unfinished() === 0) return;

@@ -220,6 +220,10 @@ class Channel : public Napi::ObjectWrap<Channel> {
   Napi::Value Words(const Napi::CallbackInfo& info) {
     Napi::Env env = info.Env();
     constexpr size_t kBytes = core::kChannelOffset + sizeof(core::ChannelControl);
+    if (unowned_ == nullptr) {
+      ThrowTypeError(env, "the words of a channel are asked for once");
+      return env.Undefined();
+    }
     const std::shared_ptr<core::Segment> segment(unowned_, unowned_->segment().get());
     unowned_.reset();
     const Napi::Value words = MakeWords(env, segment, kBytes);

@@ -155,9 +155,7 @@ function contextOf(options: EncodeContext): InternalEncodeContext {
     ...options,
     addFd(fd) {
       if (options.fds === false) {
-        throw refused(
-          'needs a descriptor, which this channel cannot carry: send it through a Connection (Pipe)',
-        );
+        throw refused('has a descriptor, which only a Connection can carry: conn.send() it');
       }
       if (fds.length === MOST_FDS) {
         throw refused(`has one descriptor more than the ${MOST_FDS} of a message: send several`);
@@ -1349,8 +1347,7 @@ function writeInternal(value: object, { tag, codec }: Internal, Class: object | 
     reducing.delete(value);
   }
   level--;
-  const { except } = codec;
-  const keys = Object.keys(value);
-  const own = except === undefined ? keys : keys.filter((key) => !except.includes(key));
+  const { except = [] } = codec;
+  const own = except === 'all' ? [] : Object.keys(value).filter((key) => !except.includes(key));
   writeProperties(value as Record<string, unknown>, own);
 }

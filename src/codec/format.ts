@@ -67,8 +67,8 @@ export interface InternalDecodeContext {
  * business: own properties, and the class of an instance of a class that extends it, travel by themselves.
  */
 export interface InternalCodec<T extends object> {
-  /** Own properties that are the class's, and do not travel by themselves. */
-  except?: readonly string[];
+  /** Own properties that are the class's, and do not travel by themselves; 'all' for classes that are not ours. */
+  except?: readonly string[] | 'all';
   encode(value: T, context: InternalEncodeContext): unknown;
   decode(payload: never, context: InternalDecodeContext): T;
 }
