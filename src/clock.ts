@@ -118,9 +118,13 @@ export function abortable(
       };
       wait();
     }
-    cancel = begin(() => {
-      if (finish()) resolve(true);
-    });
+    try {
+      cancel = begin(() => {
+        if (finish()) resolve(true);
+      });
+    } catch (error) {
+      if (finish()) reject(error as Error);
+    }
     if (over) cancel();
   });
 }

@@ -39,6 +39,7 @@ import {
   type Outgoing,
   type Transport,
 } from './transport.js';
+import { nextTurn, turnIsLong } from './waiting.js';
 import type { Watch } from '#native';
 
 export type { AsyncOptions };
@@ -915,6 +916,11 @@ export async function waitAsync<T extends WaitObject>(
   const milliseconds = timeoutMs(timeout);
   checkAbortSignal(signal)?.throwIfAborted();
   const waiting = new Waiting(objects);
+  // Whoever always finds something ready lets the event loop turn all the same.
+  if (turnIsLong()) {
+    await nextTurn();
+    signal?.throwIfAborted();
+  }
   let ready = waiting.ready();
   if (ready.length > 0 || milliseconds === 0) return ready as T[];
   const watch = newWatch();

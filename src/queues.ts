@@ -21,7 +21,7 @@ import { timeoutMs, waitInSlices } from './clock.js';
 import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
-import { Piece } from './heap.js';
+import { beginLending, endLending, Piece, takeBack } from './heap.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import {
@@ -71,6 +71,35 @@ function keep(message: Message): Message {
 
 /** A descriptor would have to be handed over by somebody who runs. */
 const CONTEXT: EncodeContext = { fds: false };
+
+/** Whether a message is being read in `inbox`: a hook that gets another one meanwhile needs room of its own. */
+let reading = false;
+
+function read(head: Buffer, length: number, bulk: readonly ArrayBuffer[]): unknown {
+  if (head !== inbox) return decode(head, 0, length, bulk);
+  reading = true;
+  try {
+    return decode(head, 0, length, bulk);
+  } finally {
+    reading = false;
+  }
+}
+
+/** What the latest message lends (src/heap.ts), until it is in a queue. */
+let lent: readonly Piece[] | undefined;
+
+function encodeItem(item: unknown): Message {
+  const outer = beginLending();
+  let done = false;
+  try {
+    const message = encode(item, CONTEXT);
+    done = true;
+    return message;
+  } finally {
+    lent = endLending(outer);
+    if (!done) takeBack(lent);
+  }
+}
 
 type Outcome<T> = { value: T } | { error: unknown };
 const DONE = { value: true } as const;
@@ -128,7 +157,22 @@ class Channel<T> extends Piece {
 
   /** False: no room in time. */
   put(item: T, milliseconds: number): boolean {
-    const message = encode(item, CONTEXT);
+    const message = encodeItem(item);
+    if (lent === undefined) return this.#put(message, milliseconds);
+    return this.#keeping(lent, () => this.#put(message, milliseconds));
+  }
+
+  /** Takes back what a message lends that was not put. */
+  #keeping(pieces: readonly Piece[], put: () => boolean): boolean {
+    let done = false;
+    try {
+      return (done = put());
+    } finally {
+      if (!done) takeBack(pieces);
+    }
+  }
+
+  #put(message: Message, milliseconds: number): boolean {
     const tasksFirst = this.#putters !== undefined && !this.#putters.empty;
     if (!tasksFirst) {
       if (this.#append(message, 0)) return true;
@@ -162,7 +206,21 @@ class Channel<T> extends Piece {
     milliseconds: number,
     signal: AbortSignal | null | undefined,
   ): Promise<boolean> {
-    const message = encode(item, CONTEXT);
+    const message = encodeItem(item);
+    const pieces = lent;
+    let done = false;
+    try {
+      return (done = await this.#putAsync(message, milliseconds, signal));
+    } finally {
+      if (!done && pieces !== undefined) takeBack(pieces);
+    }
+  }
+
+  async #putAsync(
+    message: Message,
+    milliseconds: number,
+    signal: AbortSignal | null | undefined,
+  ): Promise<boolean> {
     this.#putters ??= new Line(
       (wake) => this.#watchRoom(wake),
       (first) => this.#putForTask(first),
@@ -207,33 +265,31 @@ class Channel<T> extends Piece {
       const left = end === Infinity ? -1 : Math.max(0, end - performance.now());
       if (!waitInSlices(left, (slice) => this.#native.waitForMessage(this.#me(), slice))) break;
       item = this.tryGet();
-    } while (item === NOTHING);
+      // Also when there is one all along, and who is about to take it is stopped.
+    } while (item === NOTHING && performance.now() < end);
     return item;
   }
 
   tryGet(): T | Nothing {
-    const got = this.#native.get(inbox, this.#me());
+    const room = reading ? Buffer.allocUnsafeSlow(MOST_SMALL) : inbox;
+    const got = this.#native.get(room, this.#me());
     this.#gotLarge = got === Got.sizes;
-    if (got >= 0) return decode(inbox, 0, got, NO_BULK) as T;
-    return got === Got.nothing ? NOTHING : this.#getLarge();
+    if (got >= 0) return read(room, got, NO_BULK) as T;
+    return got === Got.nothing ? NOTHING : this.#getLarge(room);
   }
 
   /** The first one is large: memory first, so that it stays in the queue if there is none. */
-  #getLarge(): T | Nothing {
+  #getLarge(room: Buffer): T | Nothing {
     for (;;) {
       const parts = this.#native.sizes().map((size) => Buffer.allocUnsafeSlow(size));
-      const got = this.#native.getInto(parts, inbox, this.#me());
+      const got = this.#native.getInto(parts, room, this.#me());
       if (got === Got.large) {
         const [head, ...bulk] = parts;
-        return decode(
-          head!,
-          0,
-          head!.length,
-          bulk.map((bytes) => bytes.buffer as ArrayBuffer),
-        ) as T;
+        const memory = bulk.map((bytes) => bytes.buffer as ArrayBuffer);
+        return read(head!, head!.length, memory) as T;
       }
       // Another process was faster, and a message of other sizes is first now.
-      if (got >= 0) return decode(inbox, 0, got, NO_BULK) as T;
+      if (got >= 0) return read(room, got, NO_BULK) as T;
       if (got === Got.nothing) return NOTHING;
     }
   }

@@ -173,7 +173,13 @@ export class Line<Outcome, Request = undefined> {
     await abortable(milliseconds, signal, (done) => {
       waiter.done = done;
       this.#waiters.add(waiter);
-      this.#watch();
+      try {
+        this.#watch();
+      } catch (error) {
+        // Nobody would take what comes for it.
+        this.#waiters.delete(waiter);
+        throw error;
+      }
       return () => {
         this.#waiters.delete(waiter);
         if (this.empty) this.#disarm();

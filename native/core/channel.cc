@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstring>
@@ -73,6 +74,13 @@ void Copy(char* to, const char* from, size_t size) {
   std::memcpy(to, from, size);
 }
 
+// Who has one of the two ends is done in microseconds, unless it was stopped (SIGSTOP): calls that must not wait give
+// it so long.
+Deadline ForLock(const Deadline& deadline) {
+  constexpr double kBriefMs = 2;
+  return deadline.passed() ? Deadline::AfterMs(kBriefMs) : deadline;
+}
+
 // Waits, awake for as long as that has paid lately and then asleep, until the count in the word is another one, for a
 // slice, or until the deadline. False: a whole slice went by and nothing happened.
 bool AwaitChange(Word* word, uint32_t seen, const Deadline& deadline,
@@ -131,9 +139,12 @@ struct Channel::Chain {
 // A lock of the channel. Its owner's death is nothing to wait for by anybody's deadline.
 class Channel::Hold {
  public:
-  Hold(Channel* channel, Word* lock, uint32_t token) : channel_(channel), lock_(lock) {
+  Hold(Channel* channel, Word* lock, uint32_t token, const Deadline& deadline = Deadline::Never())
+      : channel_(channel), lock_(lock) {
     SegmentHeader* header = channel->segment_->header();
-    taken_over_ = AcquireLock(header, lock, token, Deadline::Never()) == Acquired::kOwnerDied;
+    const Acquired acquired = AcquireLock(header, lock, token, deadline);
+    if (acquired == Acquired::kNo) lock_ = nullptr;
+    taken_over_ = acquired == Acquired::kOwnerDied;
     if (taken_over_) channel->control_->suspect.store(1, kSeqCst);
   }
   Hold(const Hold&) = delete;
@@ -147,6 +158,8 @@ class Channel::Hold {
     MP_STEP();
   }
   bool taken_over() const { return taken_over_; }
+  // False: not in time.
+  bool held() const { return lock_ != nullptr; }
 
  private:
   Channel* channel_;
@@ -158,6 +171,18 @@ class Channel::Hold {
 // Making one
 
 namespace {
+
+constexpr uint32_t kLeastChunks = 256;
+
+// With a limit to the address space (ulimit -v) a queue takes a hundredth of it, so that there may be some dozens.
+uint32_t MostChunks() {
+  constexpr rlim_t kShare = 100;
+  rlimit limit;
+  uint32_t chunks = kMostChunks;
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return chunks;
+  while (chunks / 4 >= kLeastChunks && chunks > limit.rlim_cur / kShare / kChunkBytes) chunks /= 4;
+  return chunks;
+}
 
 // A queue takes at most a quarter of the address space that is to be had in one piece: the program needs some, too.
 bool IsAffordable(size_t bytes) {
@@ -192,13 +217,12 @@ size_t ChunksOffset(size_t chunks) {
 }  // namespace
 
 Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
-  constexpr uint32_t kLeastChunks = 1024;
   auto bell = Bell::Create();
   if (!bell.ok()) return bell.error();
   const auto pipe = bell.value().Identity();
   if (!pipe.ok()) return pipe.error();
   // Address space may be limited, or become scarce after some thousand queues.
-  for (uint32_t chunks = kMostChunks;; chunks /= 4) {
+  for (uint32_t chunks = MostChunks();; chunks /= 4) {
     const size_t chunks_offset = ChunksOffset(chunks);
     const size_t bytes = chunks_offset + size_t{chunks} * kChunkBytes;
     const bool least = chunks / 4 < kLeastChunks;
@@ -291,7 +315,8 @@ Result<bool> Channel::Append(const Record& record, const void* payload, size_t s
     if (!WaitForRoom(deadline)) return false;
     uint32_t waited_for;
     {
-      Hold hold(this, &control_->put_lock, token);
+      Hold hold(this, &control_->put_lock, token, ForLock(deadline));
+      if (!hold.held()) return false;
       if (!HasRoom()) continue;
       MP_STEP();
       auto place = Reserve(PositionOf(control_->put_state.load(kSeqCst)), units, token);
@@ -404,7 +429,8 @@ Result<Channel::Gotten> Channel::Get(void* small, LargeMessage* large, uint32_t 
   Chain chain;
   Result<Gotten> taken = Gotten{Got::kNothing, 0};
   {
-    Hold hold(this, &control_->get_lock, token);
+    Hold hold(this, &control_->get_lock, token, ForLock(Deadline::AfterMs(0)));
+    if (!hold.held()) return taken;
     taken = TakeFirst(&hold, small, &chain, large, token);
   }
   CollectIfSuspect(token);
@@ -500,9 +526,14 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
 // What waiters and watchers are told
 
 uint32_t Channel::Size() const {
-  // What is got between the two loads must not count twice.
-  const uint64_t got = control_->get_state.load(kSeqCst);
-  return CountBetween(control_->put_state.load(kSeqCst), got);
+  // What was put when nothing was got in between.
+  uint64_t got = control_->get_state.load(kSeqCst);
+  for (;;) {
+    const uint64_t put = control_->put_state.load(kSeqCst);
+    const uint64_t now = control_->get_state.load(kSeqCst);
+    if (CountOf(now) == CountOf(got)) return CountBetween(put, got);
+    got = now;
+  }
 }
 
 // Somebody said that it waits. As in ReleaseSemaphore: once nobody sleeps the next one need not ask.
@@ -576,6 +607,23 @@ bool Channel::WaitUntilDone(const Deadline& deadline) {
 // -------------------------------------------------------------------------------------------------
 // The pool
 
+namespace {
+
+// Chunks in a row, lowest first.
+template <typename Use>
+bool ForRuns(std::vector<uint32_t> chunks, Use use) {
+  std::sort(chunks.begin(), chunks.end());
+  for (size_t i = 0; i < chunks.size();) {
+    size_t end = i + 1;
+    while (end < chunks.size() && chunks[end] == chunks[end - 1] + 1) end++;
+    if (!use(chunks[i], end - i)) return false;
+    i = end;
+  }
+  return true;
+}
+
+}  // namespace
+
 uint32_t Channel::UsedChunks() const {
   const uint32_t free = control_->warm_count.load(kRelaxed) + control_->cold_count.load(kRelaxed);
   const uint32_t fresh = control_->fresh.load(kRelaxed);
@@ -596,14 +644,28 @@ void Channel::Free(uint32_t chunk, bool warm) {
   count.store(count.load(kRelaxed) + 1, kRelaxed);
 }
 
-// After somebody died here: what is free says so itself. Whether it has memory is not known: then it is cold.
+// The system gets the memory back; reading the chunks gives zeros from here on.
+void Channel::GiveBack(const std::vector<uint32_t>& chunks) {
+#if defined(MADV_REMOVE)
+  ForRuns(chunks, [&](uint32_t first, size_t count) {
+    return madvise(ChunkData(first), count * kChunkBytes, MADV_REMOVE) == 0;
+  });
+#else
+  (void)chunks;
+#endif
+}
+
+// After somebody died here: what is free says so itself. Whether it has memory is not known: it is given back.
 void Channel::RebuildPool() {
+  std::vector<uint32_t> free;
   for (Word* word : {&control_->warm, &control_->warm_count, &control_->cold, &control_->cold_count})
     word->store(0, kRelaxed);
   const uint32_t fresh = control_->fresh.load(kRelaxed);
   for (uint32_t chunk = fresh; chunk-- > 0;) {
-    if (table_[chunk].owner.load(kRelaxed) == kFreeChunk) Free(chunk, false);
+    if (table_[chunk].owner.load(kRelaxed) == kFreeChunk) free.push_back(chunk);
   }
+  GiveBack(free);
+  for (uint32_t chunk : free) Free(chunk, false);
 }
 
 // With the pool lock held. Until it has an owner the chunk counts as free.
@@ -647,23 +709,6 @@ Result<void> Channel::Extend(Chain* chain, uint32_t count, uint32_t token) {
   }
   return Furnish(without_memory);
 }
-
-namespace {
-
-// Chunks in a row, lowest first.
-template <typename Use>
-bool ForRuns(std::vector<uint32_t> chunks, Use use) {
-  std::sort(chunks.begin(), chunks.end());
-  for (size_t i = 0; i < chunks.size();) {
-    size_t end = i + 1;
-    while (end < chunks.size() && chunks[end] == chunks[end - 1] + 1) end++;
-    if (!use(chunks[i], end - i)) return false;
-    i = end;
-  }
-  return true;
-}
-
-}  // namespace
 
 // Memory for chunks that have none, so that a write to them cannot fail, which would be a signal.
 Result<void> Channel::Furnish(const std::vector<uint32_t>& chunks) {
@@ -711,11 +756,7 @@ void Channel::Trim(uint32_t token) {
         MP_STEP();
       }
     }
-#if defined(__linux__)
-    ForRuns(surplus, [&](uint32_t first, size_t count) {
-      return madvise(ChunkData(first), count * kChunkBytes, MADV_REMOVE) == 0;
-    });
-#endif
+    GiveBack(surplus);
     MP_STEP();
     Hold hold(this, &control_->pool_lock, token);
     if (hold.taken_over()) RebuildPool();
@@ -769,14 +810,14 @@ uint32_t Channel::Collect(uint32_t token) {
     const bool private_head = owner != kFreeChunk && (owner & 1) == 0;
     if (private_head && !reached[chunk] && !IsDead(segment_->header(), owner)) reach_chain(chunk);
   }
-  uint32_t freed = 0;
+  std::vector<uint32_t> left;
   for (uint32_t chunk = 0; chunk < fresh; chunk++) {
-    if (reached[chunk] || table_[chunk].owner.load(kSeqCst) == kFreeChunk) continue;
-    Free(chunk, false);
-    freed++;
+    if (!reached[chunk] && table_[chunk].owner.load(kSeqCst) != kFreeChunk) left.push_back(chunk);
   }
+  GiveBack(left);
+  for (uint32_t chunk : left) Free(chunk, false);
   control_->suspect.store(0, kSeqCst);
-  return freed;
+  return static_cast<uint32_t>(left.size());
 }
 
 }  // namespace mp::core

@@ -49,7 +49,7 @@ static_assert(kChannelOffset >= sizeof(SegmentHeader));
 constexpr size_t kChunkBytes = size_t{64} << 10;
 constexpr size_t kUnitBytes = 16;
 constexpr uint32_t kUnitsPerChunk = kChunkBytes / kUnitBytes;
-constexpr uint32_t kMostChunks = uint32_t{1} << 20;  // 64 GiB: positions are 32 bits
+constexpr uint32_t kMostChunks = uint32_t{1} << 18;  // 16 GiB of address space; positions have room for 64
 
 // A message of so many bytes in one part lies between the others; it is copied while the lock is held.
 constexpr size_t kMostSmall = 4096;
@@ -185,6 +185,7 @@ class Channel {
   uint32_t Take(Word* list, Word* count);
   void Free(uint32_t chunk, bool warm);
   void RebuildPool();
+  void GiveBack(const std::vector<uint32_t>& chunks);
   void Wake(End* end);
   void RingIfWanted();
   void CollectIfSuspect(uint32_t token);

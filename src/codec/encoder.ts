@@ -31,6 +31,7 @@ import {
 import {
   BULK_MIN,
   reduce,
+  setState,
   VERSION,
   HAS_REFS,
   HAS_TABLE,
@@ -1256,7 +1257,18 @@ function writeReduced(value: object, reducer: Reducer): void {
       `is ${describe(value)}, whose reduce hook must answer [callable, args] or [callable, args, state]`,
     );
   }
-  const [callable, args, state] = reduced as unknown as Reduced;
+  const [callable, args, given] = reduced as unknown as Reduced;
+  // Python's None.
+  const state = given === null ? undefined : given;
+  if (
+    state !== undefined &&
+    typeof state !== 'object' &&
+    typeof (value as { [setState]?: unknown })[setState] !== 'function'
+  ) {
+    throw refused(
+      `is ${describe(value)}, whose reduce hook answers a state without properties: give it a method [reduction.setState]`,
+    );
+  }
   if (typeof callable !== 'function' || !Array.isArray(args)) {
     throw refused(
       `is ${describe(value)}, whose reduce hook must answer a function or class, and an array`,
