@@ -2,6 +2,7 @@
 
 #if !defined(_WIN32)
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #if defined(__linux__)
@@ -12,6 +13,27 @@
 
 namespace mp::core {
 
+#if defined(MSG_NOSIGNAL)
+constexpr int kNoSignal = MSG_NOSIGNAL;
+#else
+constexpr int kNoSignal = 0;
+#endif
+
+Bell Bell::AtSocket(int fd) {
+  Bell bell;
+  bell.socket_ = fd;
+  return bell;
+}
+
+void Bell::Ring() const {
+  if (socket_ < 0) {
+    RingOwn();
+    return;
+  }
+  // A socket that is full is readable: it rings already.
+  (void)RetryOnSignal([&] { return send(socket_, &kRing, 1, MSG_DONTWAIT | kNoSignal); });
+}
+
 #if defined(__linux__)
 
 Result<Bell> Bell::Create() {
@@ -21,7 +43,7 @@ Result<Bell> Bell::Create() {
   return bell;
 }
 
-void Bell::Ring() const {
+void Bell::RingOwn() const {
   const uint64_t one = 1;
   (void)RetryOnSignal([&] { return write(read_.get(), &one, sizeof(one)); });
 }
@@ -46,7 +68,7 @@ Result<Bell> Bell::Create() {
   return bell;
 }
 
-void Bell::Ring() const {
+void Bell::RingOwn() const {
   const char one = 1;
   (void)RetryOnSignal([&] { return write(write_.get(), &one, 1); });
 }

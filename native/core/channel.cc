@@ -24,8 +24,9 @@ constexpr auto kSeqCst = std::memory_order_seq_cst;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 // What owns a chunk, besides a thread by its token, which is an even number and not 0.
-constexpr uint32_t kFreeChunk = 0;    // the pool
-constexpr uint32_t kQueuedChunk = 1;  // the queue: it has messages in it, or is the first of a large one
+constexpr uint32_t kFreeChunk = 0;  // the pool
+constexpr uint32_t kQueuedChunk =
+    1;  // the queue: it has messages in it, or is the first of a large one
 constexpr uint32_t kMemberChunk = 3;  // whoever owns the first chunk of its chain
 
 // So much is kept when nothing is queued: 4 MiB. (The tests that die at each step take fewer steps with less.)
@@ -92,8 +93,7 @@ bool AwaitChange(Word* word, uint32_t seen, const Deadline& deadline,
     if (MonotonicNs() >= end) break;
   }
   patience_ns->store(std::max(kLeastPatienceNs, patience / 2), kRelaxed);
-  if ((seen & kWaiting) == 0 &&
-      !word->compare_exchange_strong(seen, seen | kWaiting, kSeqCst)) {
+  if ((seen & kWaiting) == 0 && !word->compare_exchange_strong(seen, seen | kWaiting, kSeqCst)) {
     return true;
   }
   MP_STEP();
@@ -108,17 +108,25 @@ bool AwaitChange(Word* word, uint32_t seen, const Deadline& deadline,
 // as it takes, with its bytes from `payload` on.
 struct Channel::Record {
   enum Kind : uint32_t { kSmall = 1, kLarge = 2, kJump = 3 };
-  uint32_t what;    // bits 0-1 the kind; above them the size of a small one, the number of parts of a large one
-  uint32_t where;   // the first chunk of a large one, the position to jump to
-  uint64_t size;    // of a large one, with its table of parts
+  // Bits 0-1 the kind; 2-23 the size of a small one, the number of parts of a large one; 24-31 the tag.
+  uint32_t what;
+  uint32_t where;  // the first chunk of a large one, the position to jump to
+  uint64_t size;   // of a large one, with its table of parts
 
   Kind kind() const { return static_cast<Kind>(what & 3); }
-  uint32_t number() const { return what >> 2; }
-  uint32_t units() const {
-    return kind() == kSmall ? UnitsOf(number()) : 1;
+  uint32_t number() const { return (what >> 2) & 0x3fffff; }
+  uint8_t tag() const { return static_cast<uint8_t>(what >> 24); }
+  static uint32_t What(Kind kind, size_t number, uint8_t tag) {
+    return kind | static_cast<uint32_t>(number) << 2 | uint32_t{tag} << 24;
   }
+  uint32_t units() const { return kind() == kSmall ? UnitsOf(number()) : 1; }
   static uint32_t UnitsOf(size_t bytes) {
     return static_cast<uint32_t>((sizeof(what) + bytes + kUnitBytes - 1) / kUnitBytes);
+  }
+  // What it takes of the memory.
+  uint32_t bytes() const {
+    const size_t chunks = kind() == kLarge ? (size + kChunkBytes - 1) / kChunkBytes : 0;
+    return static_cast<uint32_t>(units() * kUnitBytes + chunks * kChunkBytes);
   }
   char* payload() { return reinterpret_cast<char*>(&where); }
 };
@@ -157,45 +165,80 @@ class Channel::Hold {
 // -------------------------------------------------------------------------------------------------
 // Making one
 
-Channel::Channel(std::shared_ptr<Segment> segment, Bell bell)
-    : segment_(std::move(segment)), bell_(std::move(bell)) {
+Channel::Channel(std::shared_ptr<Segment> segment, ChannelControl* control, Bell bell)
+    : segment_(std::move(segment)), bell_(std::move(bell)), control_(control) {
   char* base = static_cast<char*>(segment_->base());
-  control_ = reinterpret_cast<ChannelControl*>(base + kChannelOffset);
   table_ = reinterpret_cast<ChunkEntry*>(base + control_->table_offset);
   chunks_ = base + control_->chunks_offset;
 }
 
-Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
-  constexpr size_t kPage = 4096;
-  constexpr uint32_t kLeastChunks = 1024;
-  auto bell = Bell::Create();
-  if (!bell.ok()) return bell.error();
+namespace {
+
+constexpr size_t kPage = 4096;
+static_assert(sizeof(ChannelControl) <= kPage);
+
+ChannelControl* ControlIn(const Segment& segment, uint32_t which) {
+  char* base = static_cast<char*>(segment.base());
+  return reinterpret_cast<ChannelControl*>(base + kChannelOffset + which * kPage);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Segment>> Channel::CreateMemory(uint32_t count,
+                                                       const ChannelLimits& limits) {
   // Address space may be limited, or become scarce after some thousand queues.
-  for (uint32_t chunks = kMostChunks;; chunks /= 4) {
-    const size_t table_offset = kChannelOffset + kPage;
+  const uint32_t least = std::min<uint32_t>(limits.chunks, 1024);
+  for (uint32_t chunks = limits.chunks;; chunks /= 4) {
+    const size_t first_table = kChannelOffset + count * kPage;
     const size_t table_bytes = size_t{chunks} * sizeof(ChunkEntry);
-    const size_t chunks_offset =
-        (table_offset + table_bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
-    auto segment = Segment::Create(chunks_offset + size_t{chunks} * kChunkBytes);
+    const size_t first_chunk =
+        (first_table + count * table_bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
+    const size_t chunk_bytes = size_t{chunks} * kChunkBytes;
+    auto segment = Segment::Create(first_chunk + count * chunk_bytes);
     if (!segment.ok()) {
-      if (chunks / 4 < kLeastChunks) return segment.error();
+      if (chunks / 4 < least) return segment.error();
       continue;
     }
-    char* base = static_cast<char*>(segment.value()->base());
-    auto* control = reinterpret_cast<ChannelControl*>(base + kChannelOffset);
-    control->version = kChannelVersion;
-    control->max_items = max_items;
-    control->chunk_limit = chunks;
-    control->table_offset = static_cast<uint32_t>(table_offset);
-    control->chunks_offset = static_cast<uint32_t>(chunks_offset);
-    control->fresh.store(1, kRelaxed);
-    std::shared_ptr<Channel> channel(
-        new Channel(std::move(segment.value()), std::move(bell.value())));
-    channel->table_[0].owner.store(kQueuedChunk, kRelaxed);
-    const auto furnished = channel->Furnish({0});
-    if (!furnished.ok()) return furnished.error();
-    return channel;
+    for (uint32_t which = 0; which < count; which++) {
+      ChannelControl* control = ControlIn(*segment.value(), which);
+      control->version = kChannelVersion;
+      control->max_items = limits.max_items;
+      control->max_bytes = limits.max_bytes;
+      control->chunk_limit = chunks;
+      control->table_offset = first_table + which * table_bytes;
+      control->chunks_offset = first_chunk + which * chunk_bytes;
+      control->fresh.store(1, kRelaxed);
+      Channel channel(segment.value(), control, Bell());
+      channel.table_[0].owner.store(kQueuedChunk, kRelaxed);
+      const auto furnished = channel.Furnish({0});
+      if (!furnished.ok()) return furnished.error();
+    }
+    return segment;
   }
+}
+
+Result<std::shared_ptr<Channel>> Channel::Open(std::shared_ptr<Segment> segment, uint32_t which,
+                                               Bell bell) {
+  const OsError not_there{EINVAL, "channel"};
+  const size_t size = segment->size();
+  if (size < kChannelOffset + (which + size_t{1}) * kPage) return not_there;
+  ChannelControl* control = ControlIn(*segment, which);
+  if (control->version != kChannelVersion || control->chunk_limit > kMostChunks) return not_there;
+  const size_t table = size_t{control->chunk_limit} * sizeof(ChunkEntry);
+  const size_t chunks = size_t{control->chunk_limit} * kChunkBytes;
+  if (control->table_offset > size || size - control->table_offset < table) return not_there;
+  if (control->chunks_offset > size || size - control->chunks_offset < chunks) return not_there;
+  return std::shared_ptr<Channel>(new Channel(std::move(segment), control, std::move(bell)));
+}
+
+Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
+  auto bell = Bell::Create();
+  if (!bell.ok()) return bell.error();
+  ChannelLimits limits;
+  limits.max_items = max_items;
+  auto memory = CreateMemory(1, limits);
+  if (!memory.ok()) return memory.error();
+  return Open(std::move(memory.value()), 0, std::move(bell.value()));
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -206,16 +249,16 @@ Channel::Record* Channel::At(uint32_t position) const {
   return reinterpret_cast<Record*>(chunks_ + size_t{position} * kUnitBytes);
 }
 
-Result<bool> Channel::Put(const Part* parts, size_t count, uint32_t token,
-                          const Deadline& deadline) {
+Result<bool> Channel::Put(const Part* parts, size_t count, uint32_t token, const Deadline& deadline,
+                          uint8_t tag) {
   size_t size = 0;
   for (size_t i = 0; i < count; i++) size += parts[i].size;
   if (count == 1 && size <= kMostSmall) {
     Record record{};
-    record.what = Record::kSmall | static_cast<uint32_t>(size) << 2;
+    record.what = Record::What(Record::kSmall, size, tag);
     return Append(record, parts[0].data, size, token, deadline, nullptr);
   }
-  return PutLarge(parts, count, size, token, deadline);
+  return PutLarge(parts, count, size, token, deadline, tag);
 }
 
 // With the put lock held: room for a record in one piece, and one unit after it for a jump.
@@ -238,8 +281,8 @@ Result<Channel::Place> Channel::Reserve(uint32_t position, uint32_t units, uint3
 }
 
 // `handed_over`: the owner's word of what becomes the queue's.
-Result<bool> Channel::Append(const Record& record, const void* payload, size_t size,
-                             uint32_t token, const Deadline& deadline, Word* handed_over) {
+Result<bool> Channel::Append(const Record& record, const void* payload, size_t size, uint32_t token,
+                             const Deadline& deadline, Word* handed_over) {
   const uint32_t units = record.units();
   for (;;) {
     if (!WaitForRoom(deadline)) return false;
@@ -260,6 +303,10 @@ Result<bool> Channel::Append(const Record& record, const void* payload, size_t s
       MP_STEP();
       if (handed_over != nullptr) handed_over->store(kQueuedChunk, kSeqCst);
       MP_STEP();
+      if (control_->max_bytes != 0) {
+        control_->put_bytes.store(control_->put_bytes.load(kRelaxed) + record.bytes(), kSeqCst);
+        MP_STEP();
+      }
       waited_for = Commit(&control_->put_state, place.value().position + units);
       MP_STEP();
     }
@@ -268,6 +315,9 @@ Result<bool> Channel::Append(const Record& record, const void* payload, size_t s
       Wake(&control_->put_state);
       // Who asked for the bell between the ring and the clearing of the bit would not be heard any more.
       RingIfWanted();
+    } else if (control_->max_bytes != 0) {
+      // There nobody need set the bit for it.
+      RingIfWanted();
     }
     CollectIfSuspect(token);
     return true;
@@ -275,7 +325,7 @@ Result<bool> Channel::Append(const Record& record, const void* payload, size_t s
 }
 
 Result<bool> Channel::PutLarge(const Part* parts, size_t count, size_t size, uint32_t token,
-                               const Deadline& deadline) {
+                               const Deadline& deadline, uint8_t tag) {
   // Nothing is copied for a queue that is full and stays so.
   if (!WaitForRoom(deadline)) return false;
   std::vector<uint64_t> sizes;
@@ -314,7 +364,7 @@ Result<bool> Channel::PutLarge(const Part* parts, size_t count, size_t size, uin
   }
   MP_STEP();
   Record record{};
-  record.what = Record::kLarge | static_cast<uint32_t>(count) << 2;
+  record.what = Record::What(Record::kLarge, count, tag);
   record.where = chain.chunks[0];
   record.size = total;
   auto appended = Append(record, nullptr, 0, token, deadline, &table_[chain.chunks[0]].owner);
@@ -322,17 +372,29 @@ Result<bool> Channel::PutLarge(const Part* parts, size_t count, size_t size, uin
   return appended;
 }
 
+uint32_t Channel::QueuedBytes() const {
+  const uint32_t got = control_->got_bytes.load(kSeqCst);
+  return control_->put_bytes.load(kSeqCst) - got;
+}
+
 bool Channel::HasRoom() const {
+  if (control_->max_bytes != 0) return QueuedBytes() < control_->max_bytes || Size() == 0;
   if (control_->max_items == 0) return true;
   return Size() < control_->max_items;
 }
 
+bool Channel::HasAmpleRoom() const {
+  if (control_->max_bytes == 0) return HasRoom();
+  return QueuedBytes() <= control_->max_bytes / 4 * 3 || Size() == 0;
+}
+
 bool Channel::WaitForRoom(const Deadline& deadline) {
-  if (control_->max_items == 0) return true;
+  if (control_->max_items == 0 && control_->max_bytes == 0) return true;
+  if (HasRoom()) return true;
   for (;;) {
-    // Before the count at the other end: what is got meanwhile makes this word another one.
+    // Before what is counted at the other end: what is got meanwhile makes this word another one.
     const uint32_t seen = LowOf(control_->get_state.load(kSeqCst));
-    if (HasRoom()) return true;
+    if (HasAmpleRoom()) return true;
     if (deadline.passed()) return false;
     AwaitChange(LowWord(&control_->get_state), seen, deadline, &patience_ns_);
   }
@@ -401,7 +463,7 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
   }
   const uint32_t units = record->units();
   if (position % kUnitsPerChunk + units > kUnitsPerChunk) return corrupt;
-  Gotten gotten{Got::kSmall, record->number()};
+  Gotten gotten{Got::kSmall, record->number(), record->tag()};
   if (record->kind() == Record::kSmall) {
     if (gotten.size > kMostSmall) return corrupt;
     std::memcpy(small, record->payload(), gotten.size);
@@ -431,7 +493,7 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
     if (sum != record->size) return corrupt;
     if (large->into.size() != count || sizes != large->sizes) {
       large->sizes = std::move(sizes);
-      return Gotten{Got::kSizes, 0};
+      return Gotten{Got::kSizes, 0, record->tag()};
     }
     MP_STEP();
     table_[record->where].owner.store(token, kSeqCst);
@@ -439,19 +501,26 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
     return corrupt;
   }
   MP_STEP();
+  if (control_->max_bytes != 0) {
+    control_->got_bytes.store(control_->got_bytes.load(kRelaxed) + record->bytes(), kSeqCst);
+    MP_STEP();
+  }
   const uint32_t waited_for = Commit(&control_->get_state, position + units);
   MP_STEP();
   if (ChunkOf(position) != before) Release({before}, token);
   hold->Release();
-  if (waited_for != 0) {
+  if (waited_for != 0 && HasAmpleRoom()) {
     Wake(&control_->get_state);
     RingBell(segment_->header());
   }
+  if (control_->max_bytes != 0) RingForRoomIfWanted();
   return gotten;
 }
 
 // -------------------------------------------------------------------------------------------------
 // What waiters and watchers are told
+
+const Word* Channel::put_count() const { return LowWord(&control_->put_state); }
 
 uint32_t Channel::Size() const {
   // What is got between the two loads must not count twice.
@@ -477,9 +546,22 @@ void Channel::RingIfWanted() {
   bell_.Ring();
 }
 
+void Channel::RingForRoomIfWanted() {
+  if (control_->room_wanted.load(kSeqCst) == 0 || !HasAmpleRoom()) return;
+  control_->room_wanted.store(0, kSeqCst);
+  MP_STEP();
+  bell_.Ring();
+}
+
+bool Channel::WantRoom() {
+  control_->room_wanted.store(1, kSeqCst);
+  return HasAmpleRoom();
+}
+
 bool Channel::WantBell() {
   // First the wish, then the bit: whoever sees the bit looks for the wish, also after it has cleared the bit.
   control_->bell_wanted.store(1, kSeqCst);
+  if (control_->max_bytes != 0) return Size() > 0;
   Word* word = LowWord(&control_->put_state);
   word->fetch_or(kWaiting, kSeqCst);
   return Size() > 0;
@@ -552,7 +634,8 @@ void Channel::Free(uint32_t chunk, bool warm) {
 
 // After somebody died here: what is free says so itself. Whether it has memory is not known: then it is cold.
 void Channel::RebuildPool() {
-  for (Word* word : {&control_->warm, &control_->warm_count, &control_->cold, &control_->cold_count})
+  for (Word* word :
+       {&control_->warm, &control_->warm_count, &control_->cold, &control_->cold_count})
     word->store(0, kRelaxed);
   const uint32_t fresh = control_->fresh.load(kRelaxed);
   for (uint32_t chunk = fresh; chunk-- > 0;) {
@@ -699,6 +782,7 @@ uint32_t Channel::Collect(uint32_t token) {
   };
   const uint32_t tail = PositionOf(control_->put_state.load(kSeqCst));
   uint32_t position = PositionOf(control_->get_state.load(kSeqCst));
+  uint32_t queued_bytes = 0;
   for (;;) {
     reached[ChunkOf(position)] = true;
     if (position == tail) break;
@@ -715,6 +799,7 @@ uint32_t Channel::Collect(uint32_t token) {
       table_[record->where].owner.store(kQueuedChunk, kSeqCst);
       reach_chain(record->where);
     }
+    queued_bytes += record->bytes();
     position += std::max(record->units(), 1u);
     if (ChunkOf(position) >= fresh) return 0;
   }
@@ -723,6 +808,8 @@ uint32_t Channel::Collect(uint32_t token) {
     const bool private_head = owner != kFreeChunk && (owner & 1) == 0;
     if (private_head && !reached[chunk] && !IsDead(segment_->header(), owner)) reach_chain(chunk);
   }
+  control_->got_bytes.store(0, kSeqCst);
+  control_->put_bytes.store(queued_bytes, kSeqCst);
   uint32_t freed = 0;
   for (uint32_t chunk = 0; chunk < fresh; chunk++) {
     if (reached[chunk] || table_[chunk].owner.load(kSeqCst) == kFreeChunk) continue;

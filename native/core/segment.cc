@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -55,6 +56,24 @@ Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes) {
   header->size = kSegmentBytes / sizeof(Word);
   header->first_slot = kFirstSlot;
   header->next_slot.store(kFirstSlot, std::memory_order_relaxed);
+  return segment;
+}
+
+Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd) {
+  struct stat status;
+  if (fstat(fd.get(), &status) != 0) return LastError("fstat");
+  const auto bytes = static_cast<size_t>(status.st_size);
+  if (bytes < kSegmentBytes) return OsError{EINVAL, "segment"};
+  auto mapping = Map(fd.get(), bytes, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+  if (!mapping.ok()) return mapping.error();
+#if defined(MADV_DONTDUMP)
+  if (bytes > kSegmentBytes) madvise(mapping.value().address(), bytes, MADV_DONTDUMP);
+#endif
+  std::shared_ptr<Segment> segment(new Segment(std::move(mapping.value()), std::move(fd)));
+  const SegmentHeader* header = segment->header();
+  if (header->magic != kSegmentMagic || header->version != kSegmentVersion) {
+    return OsError{EINVAL, "segment"};
+  }
   return segment;
 }
 

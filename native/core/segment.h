@@ -88,6 +88,10 @@ class Segment {
   // Zeroed bytes and nothing else.
   static Result<std::shared_ptr<Segment>> CreatePlain(size_t bytes);
 
+  // One that another process has made. EINVAL: it is none.
+  static Result<std::shared_ptr<Segment>> Open(UniqueFd fd);
+
+  size_t size() const { return mapping_.length(); }
   SegmentHeader* header() const { return static_cast<SegmentHeader*>(base()); }
   Word* words() const { return static_cast<Word*>(base()); }
   void* base() const { return mapping_.address(); }
