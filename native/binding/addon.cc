@@ -19,6 +19,8 @@ void InitConnection(Napi::Env env, Napi::Object exports);
 void InitSync(Napi::Env env, Napi::Object exports);
 // native/binding/channel.cc: queues of messages in shared memory.
 void InitChannel(Napi::Env env, Napi::Object exports);
+// native/binding/pipe.cc: the ends of pipes in shared memory.
+void InitPipe(Napi::Env env, Napi::Object exports);
 // native/binding/shared_memory.cc: shared memory, mappings, named semaphores.
 void InitSharedMemory(Napi::Env env, Napi::Object exports);
 
@@ -33,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mp::InitConnection(env, exports);
   mp::InitSync(env, exports);
   mp::InitChannel(env, exports);
+  mp::InitPipe(env, exports);
   mp::InitSharedMemory(env, exports);
   return exports;
 }
