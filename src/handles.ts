@@ -21,6 +21,9 @@ import { AssertionError, EOFError, RuntimeError, ValueError } from './errors.js'
 import { lazyBuiltin } from './lazy_builtin.js';
 import { native } from './native.js';
 
+/** A byte that a sender of messages puts between (native/core/bell.h); no handle. */
+const RING = 0xbe;
+
 /** The receiver confirms each descriptor where a queued one is lost with its sender. */
 const ACKNOWLEDGE = process.platform === 'darwin';
 const ACK = 0x41; // 'A'
@@ -53,7 +56,10 @@ export function sendHandle(
  */
 export function recvHandle(conn: Connection): number {
   const byte = new Uint8Array(1);
-  const [got, fds] = native.recvFds(conn.fileno(), byte, 1, 1, 0);
+  let [got, fds] = native.recvFds(conn.fileno(), byte, 1, 1, 0);
+  while (got === 1 && byte[0] === RING) {
+    [got, fds] = native.recvFds(conn.fileno(), byte, 1, 1, 0);
+  }
   if (got === 0 && fds.length === 0)
     throw new EOFError('the other end of the connection is closed');
   if (ACKNOWLEDGE) native.write(conn.fileno(), Uint8Array.of(ACK));
@@ -77,6 +83,8 @@ export interface Disassembled {
 export interface HandleState {
   readable?: boolean;
   writable?: boolean;
+  /** Which end of a Pipe; undefined: any other descriptor. */
+  side?: number;
   allowHalfOpen?: boolean;
   pauseOnConnect?: boolean;
   type?: SocketType;
@@ -108,14 +116,15 @@ export function disassemble(value: unknown): Disassembled | undefined {
 }
 
 function ofConnection(conn: Connection): Disassembled {
-  const fd = conn.fileno();
   if (!conn._atRest) {
     throw new ValueError(
       'a Connection in the middle of a message cannot be sent: await what it does first',
     );
   }
   const { readable, writable } = conn;
-  return { kind: 'connection', fd: native.dup(fd), state: { readable, writable } };
+  const { fd, side } = conn._copy();
+  const which = side === undefined ? {} : { side };
+  return { kind: 'connection', fd, state: { readable, writable, ...which } };
 }
 
 function ofSocket(socket: Socket): Disassembled {
@@ -173,7 +182,7 @@ function ofUdp(socket: UdpSocket): Disassembled {
 export function assemble({ kind, fd, state }: Disassembled): unknown {
   switch (kind) {
     case 'connection':
-      return new Connection(fd, state.readable, state.writable);
+      return Connection._of(fd, state.side, state.readable, state.writable);
     case 'socket': {
       const { writable = true, allowHalfOpen = false } = state;
       return new (lazyBuiltin('node:net').Socket)({ fd, readable: true, writable, allowHalfOpen });
