@@ -808,8 +808,10 @@ uint32_t Channel::Collect(uint32_t token) {
     const bool private_head = owner != kFreeChunk && (owner & 1) == 0;
     if (private_head && !reached[chunk] && !IsDead(segment_->header(), owner)) reach_chain(chunk);
   }
-  control_->got_bytes.store(0, kSeqCst);
-  control_->put_bytes.store(queued_bytes, kSeqCst);
+  if (control_->max_bytes != 0) {
+    control_->got_bytes.store(0, kSeqCst);
+    control_->put_bytes.store(queued_bytes, kSeqCst);
+  }
   uint32_t freed = 0;
   for (uint32_t chunk = 0; chunk < fresh; chunk++) {
     if (reached[chunk] || table_[chunk].owner.load(kSeqCst) == kFreeChunk) continue;
