@@ -13,7 +13,6 @@
 #endif
 
 #include "binding/errors.h"
-#include "binding/sync.h"
 
 namespace mp {
 
@@ -84,7 +83,6 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
       }
       end_ = std::move(pair.value().first);
       other_ = std::move(pair.value().second);
-      RegisterSegment(end_->segment());
     } else {
       auto end =
           core::PipeEnd::Open(core::UniqueFd(static_cast<int>(Number(info, 0))),
@@ -94,7 +92,6 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
         return;
       }
       end_ = std::move(end.value());
-      RegisterSegment(end_->segment());
     }
   }
 

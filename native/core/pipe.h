@@ -31,7 +31,7 @@
 // What a death costs: in the channel at most the message that was about to be sent or received (channel.h). A sender
 // killed between two pieces leaves a message without an end: it is dropped when the next one begins, or reported
 // (kTruncated) when there will be none. Killed between a begin and its descriptors: who waits for them
-// finds that the token's owner has died, and drops the message. A receiver that dies with a begin leaves pieces and
+// finds that the token's owner has died, or has gone on with another message, and drops this one. A receiver that dies with a begin leaves pieces and
 // descriptors that nobody knows: they are dropped by the next one.
 //
 // Processes may share an end. Whole messages need no lock; senders of larger ones, or receivers of such, do.
