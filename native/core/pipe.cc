@@ -43,8 +43,8 @@ constexpr int64_t kSpinNs = 100'000;
 constexpr int64_t kOwnNs = 3'000;
 constexpr int kSpinLimit = 8;
 constexpr int kSpinCost = 4;
-constexpr int kFirstProbe = 16;
-constexpr int kLastProbe = 1024;
+constexpr int kFirstProbe = 4;
+constexpr int kLastProbe = 256;
 constexpr int kLooksPerClock = 16;
 
 #if defined(MSG_NOSIGNAL)
@@ -149,9 +149,11 @@ Result<bool> PipeEnd::Put(const Part* parts, size_t count, uint8_t tag, uint32_t
   if (tx_ == nullptr) return OsError{EBADF, "send"};
   Deadline slice = Deadline::AfterMs(0);
   for (;;) {
-    if (HungUp()) return OsError{EPIPE, "send"};
     const auto put = tx_->Put(parts, count, token, slice, tag);
-    if (!put.ok() || put.value()) return put;
+    if (!put.ok()) return put;
+    // Afterwards, while the receiver is at work already. One that has got everything and then closed is no broken pipe.
+    if (HungUp() && tx_->Size() > 0) return OsError{EPIPE, "send"};
+    if (put.value()) return true;
     if (!wait || deadline.passed()) return false;
     slice = Sooner(deadline, kSendSliceMs);
   }

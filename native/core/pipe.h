@@ -70,7 +70,7 @@ enum PipeOutcome : int64_t {
 
 // What has been learnt about waiting awake, as in frame.cc.
 struct Patience {
-  int score = 1;
+  int score = 8;
   int sleeps = 0;
   int probe_after = 0;
 
