@@ -1,11 +1,11 @@
 /**
  * `Connection`, `Pipe` and `wait`: messages between two processes. The counterpart of CPython's
- * `multiprocessing/connection.py`, whose frames it speaks: a CPython process can sit at the other end and exchange
- * bytes.
+ * `multiprocessing/connection.py`. The ends of a Pipe have shared memory between them; a Connection of any other
+ * descriptor speaks CPython's frames: a CPython process can sit at the other end and exchange bytes.
  *
  * Guarantees:
- * - A message arrives whole or not at all, in the order of the calls, whether they block or not. Exactly one frame
- *   is read per call, so a descriptor may be shared: another process gets the next message.
+ * - A message arrives whole or not at all, in the order of the calls, whether they block or not. Exactly one message
+ *   is read per call, so an end may be shared: another process gets the next one.
  * - A blocking call needs no turn of the event loop, goes on after signals, and dies of Ctrl-C when there is no
  *   listener. An asynchronous one uses the event loop, and no thread. Calls on one Connection are served in the order
  *   in which they were made: a blocking `send` first sends what `sendAsync` has queued, a blocking `recv` first
@@ -37,6 +37,8 @@ import {
   isScratch,
   newWatch,
   type Outgoing,
+  PipeTransport,
+  SLICE_MS,
   type Transport,
 } from './transport.js';
 import { nextTurn, turnIsLong } from './waiting.js';
@@ -148,6 +150,26 @@ function dropFds(message: Outgoing): void {
   for (const fd of fds) native.close(fd);
 }
 
+/**
+ * How an object that is no descriptor takes part in `wait`: its method of this name answers a Waitable.
+ * `Symbol.for`, so that two copies of the package understand each other.
+ */
+export const waitable: unique symbol = Symbol.for('node-multiprocessing.waitable');
+
+/**
+ * An object's side of one `wait`, which asks `ready()` first, and, when nothing is ready, calls `arm()`, asks
+ * again, and sleeps until `fd` is readable; after each wake-up it does the same, and at the end, `disarm()`.
+ */
+export interface Waitable {
+  /** Whether the object is ready at this moment. */
+  ready(): boolean;
+  /** Readable when, since the last `arm()`, the object may have become ready. */
+  readonly fd: number;
+  /** Has `fd` tell of what happens from now on, and of nothing that happened before. */
+  arm(): void;
+  disarm(): void;
+}
+
 /** A promise's two ends, and the signal that may give it up. */
 class Pending<Result> {
   readonly promise: Promise<Result>;
@@ -241,18 +263,24 @@ export class Connection {
   /** There is an interest in the descriptor that has not fired. */
   #armed = false;
   #generation = currentGeneration();
+  /** Looks now and then whether a bell should have rung. */
+  #looking: NodeJS.Timeout | undefined;
 
   /**
    * @param handle an open descriptor, which belongs to the Connection from now on.
    * @throws ValueError a negative handle; neither readable nor writable.
    */
-  constructor(handle: number, readable = true, writable = true) {
-    checkInt(handle, 'handle');
-    if (handle < 0) throw new ValueError('invalid handle');
+  constructor(handle: number, readable?: boolean, writable?: boolean);
+  /** @internal */
+  constructor(handle: number | PipeTransport, readable?: boolean, writable?: boolean);
+  constructor(handle: number | PipeTransport, readable = true, writable = true) {
+    const ofPipe = handle instanceof PipeTransport;
+    if (!ofPipe && checkInt(handle, 'handle') < 0) throw new ValueError('invalid handle');
     if (!readable && !writable) {
       throw new ValueError('at least one of `readable` and `writable` must be True');
     }
-    this.#held = { transport: new FrameTransport(handle), watch: undefined };
+    const transport = ofPipe ? handle : new FrameTransport(handle);
+    this.#held = { transport, watch: undefined };
     this.#readable = Boolean(readable);
     this.#writable = Boolean(writable);
     forgotten.register(this, this.#held, this.#held);
@@ -305,11 +333,16 @@ export class Connection {
     this.#senders.shift();
     const { transport, watch = newWatch() } = held;
     watch.disarm();
+    let timer: NodeJS.Timeout | undefined;
     const go = (): void => {
+      clearTimeout(timer);
+      watch.disarm();
       try {
         if (!transport!.send(first.message, 0)) {
-          watch.add(transport!.fd, false, true);
+          const { bell, fd } = transport!;
+          watch.add(fd, bell !== undefined, bell === undefined);
           watch.arm(go);
+          if (bell !== undefined) timer = setTimeout(go, bell.arm(false, true) ? 0 : SLICE_MS);
           return;
         }
         first.pending.resolve();
@@ -417,8 +450,7 @@ export class Connection {
    * Whether a message, or the end, is there, or comes within `timeout` seconds: 0 by default, null waits for ever.
    */
   poll(timeout: number | null = 0): boolean {
-    const { fd } = this.#receiving();
-    return pollSlots(Int32Array.of(fd, POLLIN, 0), timeoutMs(timeout));
+    return this.#receiving().poll(timeoutMs(timeout));
   }
 
   #receive(limit: number, fds?: number[], into?: Uint8Array): Uint8Array {
@@ -595,7 +627,7 @@ export class Connection {
   #arm(): void {
     const held = this.#held;
     if (held.transport === null) return;
-    const { fd } = held.transport;
+    const { fd, bell } = held.transport;
     const reads = this.#receivers.length > 0;
     const writes = this.#senders.length > 0;
     if (!reads && !writes) {
@@ -607,9 +639,32 @@ export class Connection {
       return;
     }
     held.watch ??= newWatch();
-    held.watch.add(fd, reads, writes);
+    // With a bell, both are heard of as something to read.
+    held.watch.add(fd, bell !== undefined || reads, bell === undefined && writes);
     held.watch.arm(() => this.#ready());
     this.#armed = true;
+    if (bell === undefined) return;
+    this.#lookNowAndThen();
+    if (bell.arm(reads, writes)) setImmediate(() => this.#look());
+  }
+
+  #lookNowAndThen(): void {
+    if (this.#looking !== undefined) return;
+    const timer = setInterval(() => {
+      if (this.#looking === timer && this.#armed) {
+        this.#look();
+        return;
+      }
+      clearInterval(timer);
+      if (this.#looking === timer) this.#looking = undefined;
+    }, SLICE_MS);
+    this.#looking = timer.unref();
+  }
+
+  #look(): void {
+    if (!this.#armed || this.#held.transport === null) return;
+    this.#held.watch?.disarm();
+    this.#ready();
   }
 
   #armOr(pending: { reject(error: unknown): void }, takeBack: () => void): void {
@@ -665,6 +720,7 @@ export class Connection {
     this.#senders = [];
     this.#receivers = [];
     this.#armed = false;
+    this.#looking = undefined;
     this.#held.watch = undefined;
   }
 
@@ -676,6 +732,38 @@ export class Connection {
   get _atRest(): boolean {
     const transport = this.#open();
     return !transport.amidst && this.#senders.length === 0 && this.#receivers.length === 0;
+  }
+
+  /** @internal What another process needs of it: a descriptor, or those of a Pipe's end and which end that is. */
+  _parts(): { fds: number[]; side: number | null } {
+    const transport = this.#open();
+    if (!(transport instanceof PipeTransport)) return { fds: [transport.fd], side: null };
+    return { fds: transport.fds, side: transport.side };
+  }
+
+  /** @internal From what `_parts` has answered; the descriptors are the Connection's, or closed when it throws. */
+  static _of(
+    fds: readonly number[],
+    side: number | null,
+    readable: boolean,
+    writable: boolean,
+  ): Connection {
+    const [fd = -1, memory = -1] = fds;
+    return new Connection(
+      side === null ? fd : PipeTransport.of(fd, memory, side),
+      readable,
+      writable,
+    );
+  }
+
+  /** @internal For `wait`; undefined: the descriptor tells. */
+  [waitable](): Waitable | undefined {
+    const { fd, bell } = this.#open();
+    if (bell === undefined) return undefined;
+    const arm = (): void => {
+      bell.arm(true, false);
+    };
+    return { fd, ready: () => bell.ready(), arm, disarm() {} };
   }
 
   toString(): string {
@@ -712,9 +800,7 @@ function placed(message: Uint8Array, into: Uint8Array): number {
 export function Pipe(duplex: boolean = true): [Connection, Connection] {
   // Here and not in each child.
   prepareCodec();
-  const { SOCK_STREAM } = native.posixConstants;
-  // Also for one direction: a pipe would be faster, and could not carry descriptors.
-  const [first, second] = native.socketpair(SOCK_STREAM ?? 0, true);
+  const [first, second] = PipeTransport.pair(Boolean(duplex));
   return duplex
     ? [new Connection(first), new Connection(second)]
     : [new Connection(first, true, false), new Connection(second, false, true)];
@@ -723,7 +809,7 @@ export function Pipe(duplex: boolean = true): [Connection, Connection] {
 // -------------------------------------------------------------------------------------------------
 // To other processes: a copy, in the same direction. The sender's stays open.
 
-type Sent = [fd: number, readable: boolean, writable: boolean];
+type Sent = [indexes: number[], side: number | null, readable: boolean, writable: boolean];
 
 registerInternal(Connection, 'Connection', {
   encode(conn, context): Sent {
@@ -731,43 +817,25 @@ registerInternal(Connection, 'Connection', {
     if (!conn._atRest) {
       context.refuse('is a Connection in the middle of a message: await what it does first');
     }
-    return [context.addFd(conn.fileno()), conn.readable, conn.writable];
+    const { fds, side } = conn._parts();
+    return [fds.map((fd) => context.addFd(fd)), side, conn.readable, conn.writable];
   },
-  decode([index, readable, writable]: Sent, context) {
-    const fd = context.takeFd(index);
+  decode([indexes, side, readable, writable]: Sent, context) {
+    const fds: number[] = [];
     try {
-      const conn = new Connection(fd, readable, writable);
-      context.onFailure(() => conn.close());
-      return conn;
+      for (const index of indexes) fds.push(context.takeFd(index));
     } catch (error) {
-      native.close(fd);
+      for (const fd of fds) native.close(fd);
       throw error;
     }
+    const conn = Connection._of(fds, side, readable, writable);
+    context.onFailure(() => conn.close());
+    return conn;
   },
 });
 
 // -------------------------------------------------------------------------------------------------
 // wait
-
-/**
- * How an object that is no descriptor takes part in `wait`: its method of this name answers a Waitable.
- * `Symbol.for`, so that two copies of the package understand each other.
- */
-export const waitable: unique symbol = Symbol.for('node-multiprocessing.waitable');
-
-/**
- * An object's side of one `wait`, which asks `ready()` first, and, when nothing is ready, calls `arm()`, asks
- * again, and sleeps until `fd` is readable; after each wake-up it does the same, and at the end, `disarm()`.
- */
-export interface Waitable {
-  /** Whether the object is ready at this moment. */
-  ready(): boolean;
-  /** Readable when, since the last `arm()`, the object may have become ready. */
-  readonly fd: number;
-  /** Has `fd` tell of what happens from now on, and of nothing that happened before. */
-  arm(): void;
-  disarm(): void;
-}
 
 /** What `wait` takes: connections, sentinels and other descriptors, sockets, and objects with `waitable`. */
 export type WaitObject =
@@ -802,8 +870,8 @@ function entryOf(object: WaitObject): Entry {
   }
   if (typeof object !== 'object' || object === null) return fail();
   if (waitable in object) {
-    const side = object[waitable]();
-    return { object, fd: side.fd, waitable: side, buffered: never };
+    const side: Waitable | undefined = object[waitable]();
+    if (side !== undefined) return { object, fd: side.fd, waitable: side, buffered: never };
   }
   let fd: unknown;
   let buffered = never;
@@ -844,6 +912,11 @@ class Waiting {
     }
     this.slots = new Int32Array(3 * this.#entries.length);
     this.#entries.forEach(({ fd }, i) => this.slots.set([fd, POLLIN, 0], 3 * i));
+  }
+
+  /** After so long it is time to look, whatever the descriptors say: who should have rung may have died. */
+  get sliceMs(): number {
+    return this.#entries.some(({ waitable: side }) => side !== undefined) ? SLICE_MS : Infinity;
   }
 
   get fds(): number[] {
@@ -898,7 +971,8 @@ export function wait<T extends WaitObject>(objects: Iterable<T>, timeout?: numbe
       if (left <= 0) break;
       ready = waiting.arm();
       if (ready.length > 0) break;
-      pollSlots(waiting.slots, left === Infinity ? -1 : left);
+      const slice = Math.min(left, waiting.sliceMs);
+      pollSlots(waiting.slots, slice === Infinity ? -1 : slice);
       ready = waiting.ready(true);
     }
   } finally {
@@ -924,6 +998,8 @@ export async function waitAsync<T extends WaitObject>(
   let ready = waiting.ready();
   if (ready.length > 0 || milliseconds === 0) return ready as T[];
   const watch = newWatch();
+  const { sliceMs } = waiting;
+  let timer: NodeJS.Timeout | undefined;
   let failure: unknown;
   try {
     await abortable(milliseconds, signal, (done) => {
@@ -937,13 +1013,18 @@ export async function waitAsync<T extends WaitObject>(
           }
           for (const fd of waiting.fds) watch.add(fd, true, false);
           watch.arm(look);
+          clearTimeout(timer);
+          if (sliceMs !== Infinity) timer = setTimeout(look, sliceMs).unref();
         } catch (error) {
           failure = error;
           done();
         }
       };
       look();
-      return () => watch.disarm();
+      return () => {
+        clearTimeout(timer);
+        watch.disarm();
+      };
     });
   } finally {
     endWatch(watch);

@@ -23,6 +23,9 @@ import { AssertionError, EOFError, RuntimeError, ValueError } from './errors.js'
 import { lazyBuiltin } from './lazy_builtin.js';
 import { native } from './native.js';
 
+/** A byte that a sender of messages puts between (native/core/bell.h); no handle. */
+const RING = 0xbe;
+
 /** The receiver confirms each descriptor where a queued one is lost with its sender. */
 const ACKNOWLEDGE = process.platform === 'darwin';
 const ACK = 0x41; // 'A'
@@ -55,7 +58,10 @@ export function sendHandle(
  */
 export function recvHandle(conn: Connection): number {
   const byte = new Uint8Array(1);
-  const [got, fds] = native.recvFds(conn.fileno(), byte, 1, 1, 0);
+  let [got, fds] = native.recvFds(conn.fileno(), byte, 1, 1, 0);
+  while (got === 1 && byte[0] === RING) {
+    [got, fds] = native.recvFds(conn.fileno(), byte, 1, 1, 0);
+  }
   if (got === 0 && fds.length === 0)
     throw new EOFError('the other end of the connection is closed');
   if (ACKNOWLEDGE) native.write(conn.fileno(), Uint8Array.of(ACK));

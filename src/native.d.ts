@@ -395,6 +395,58 @@ export interface Channel {
   usedChunks(): number;
 }
 
+/** native/binding/pipe.cc: the ends of a Pipe (native/core/pipe.h). Outcomes are PipeOutcome there. */
+export interface NativePipe {
+  PipeEnd: {
+    /** The first end; without `duplex` it receives. */
+    new (duplex: boolean): PipeEnd;
+    /** The other one. */
+    new (first: PipeEnd): PipeEnd;
+    /** One that came from another process. It owns the descriptors, also when it throws. */
+    new (socket: number, memory: number, side: number): PipeEnd;
+  };
+}
+
+/** Calls that take a token take the calling thread's. A timeout of 0 does not block, -1 has no limit. */
+export interface PipeEnd {
+  token(): number;
+  /** The socket. */
+  fd(): number;
+  memoryFd(): number;
+  side(): number;
+  /** Sends one part, blocking. */
+  send(bytes: Uint8Array, offset: number, size: number, token: number): void;
+  /** Goes on from `from`; answers up to where it has come, or -1: all has left. */
+  sendParts(
+    parts: Uint8Array[],
+    fds: readonly number[],
+    from: number,
+    token: number,
+    timeoutMs: number,
+  ): number;
+  receive(
+    scratch: Uint8Array,
+    payload: Uint8Array | undefined,
+    large: Uint8Array | undefined,
+    token: number,
+    timeoutMs: number,
+  ): number;
+  /** Of the message that has begun. */
+  incomingLength(): number;
+  /** Of the next one. */
+  largeLength(): number;
+  takeFds(): number[];
+  amidst(): boolean;
+  /** A message received in part is another process's. */
+  forget(): void;
+  /** Whether there is something to receive, or the end. */
+  ready(): boolean;
+  waitUntilReady(token: number, timeoutMs: number): boolean;
+  /** The socket becomes readable when there is something to receive, or room to send. True: there is. */
+  arm(receive: boolean, send: boolean, token: number): boolean;
+  close(): void;
+}
+
 /** What an asynchronous wait is for: WatchFor in native/core/listener.h. */
 export interface SegmentListener {
   /** `onReady` gets `id` once, when it is worth a try. */
@@ -471,4 +523,5 @@ export interface Native
     NativeSync,
     NativeChannel,
     NativeWeakTable,
+    NativePipe,
     NativeSharedMemory {}

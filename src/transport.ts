@@ -1,6 +1,7 @@
 /**
- * What carries the messages of a Connection: frames over a descriptor. Connection has the rules; here are the
- * bytes. Another transport has to offer what `Transport` says and nothing else changes.
+ * What carries the messages of a Connection: shared memory between the ends of a Pipe (`PipeTransport`;
+ * native/core/pipe.h tells how), CPython's frames over any other descriptor (`FrameTransport`). Connection has the
+ * rules; here are the bytes.
  *
  * A message is received into one scratch buffer when it is small, and into a buffer of its own, allocated once, when
  * it is not. It is sent from where it lies, in as many parts as it has.
@@ -19,7 +20,7 @@ import { waitInSlices } from './clock.js';
 import { EOFError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
 import { native } from './native.js';
-import type { Watch } from '#native';
+import type { PipeEnd, Watch } from '#native';
 
 /** FrameOutcome of native/core/frame.h. */
 const NOT_YET = -1;
@@ -38,17 +39,35 @@ export interface Outgoing {
   parts: Uint8Array[];
   /** Descriptors that travel along; the receiver gets copies. */
   fds: readonly number[];
-  /** Bytes that have left, the header included. */
+  /** 0: nothing has left. Else the transport's note. */
   sent: number;
 }
 
 /** A message whose length cannot be, or is more than the receiver wants. */
 export const BAD_LENGTH = Symbol('bad message length');
 
-/** Framed messages in both directions. Timeouts are milliseconds: 0 does not block, negative is for ever. */
+/** What tells of messages where the descriptor does so only on demand. */
+export interface Bell {
+  /** Whether a message, or the end, is there. */
+  ready(): boolean;
+  /**
+   * From now on the descriptor becomes readable when there is something to receive, or room to send. It may do so for
+   * nothing. Whoever waits looks every `SLICE_MS` all the same: a sender may die before it rings.
+   *
+   * @returns true: there is something, or room, already.
+   */
+  arm(receive: boolean, send: boolean): boolean;
+}
+
+export const SLICE_MS = 250;
+
+/** Messages in both directions. Timeouts are milliseconds: 0 does not block, negative is for ever. */
 export interface Transport {
-  /** Readable when a message, or a part of one, or the end is there. */
+  /** Readable when a message, or a part of one, or the end is there; with a `bell`, after its `arm`. */
   readonly fd: number;
+  readonly bell: Bell | undefined;
+  /** Whether a message, or a part of one, or the end is there in time. */
+  poll(timeoutMs: number): boolean;
   /** Sends one small or large part at once, blocking. */
   sendBytes(bytes: Uint8Array, offset: number, size: number): void;
   /** Goes on sending; whether all of it has left. @throws Error EPIPE nobody reads. */
@@ -74,6 +93,7 @@ export interface Transport {
   close(): void;
 }
 
+const POLLIN = 1;
 const SCRATCH_BYTES = 16_384;
 let scratch: Buffer | undefined;
 
@@ -97,6 +117,7 @@ function truncated(): Error {
 /** Frames on a descriptor: a socket, or anything else that can be read and written. */
 export class FrameTransport implements Transport {
   readonly fd: number;
+  readonly bell = undefined;
   readonly #state = new Float64Array(STATE_DOUBLES);
   /** The message that is received in part. */
   #payload: Buffer | undefined;
@@ -110,6 +131,11 @@ export class FrameTransport implements Transport {
 
   get amidst(): boolean {
     return this.#state[LENGTH]! >= 0 || this.#state[FILLED + 1]! > 0;
+  }
+
+  poll(timeoutMs: number): boolean {
+    const slots = Int32Array.of(this.fd, POLLIN, 0);
+    return waitInSlices(timeoutMs, (slice) => native.poll(slots, slice) > 0);
   }
 
   sendBytes(bytes: Uint8Array, offset: number, size: number): void {
@@ -218,6 +244,172 @@ export class FrameTransport implements Transport {
 }
 
 const MAIN_THREAD = native.isMainThread();
+
+// -------------------------------------------------------------------------------------------------
+// The ends of a Pipe
+
+/** PipeOutcome of native/core/pipe.h. */
+const Outcome = {
+  notYet: -1,
+  end: -2,
+  begun: -3,
+  truncated: -4,
+  large: -5,
+  largeDone: -6,
+  done: -7,
+} as const;
+
+/** One end of a Pipe. */
+export class PipeTransport implements Transport {
+  readonly #end: PipeEnd;
+  readonly fd: number;
+  readonly side: number;
+  readonly bell: Bell;
+  #token = 0;
+  #generation = generation;
+  /** The message that is received in part. */
+  #payload: Buffer | undefined;
+
+  private constructor(end: PipeEnd) {
+    this.#end = end;
+    this.fd = end.fd();
+    this.side = end.side();
+    this.bell = {
+      ready: () => end.ready(),
+      arm: (receive, send) => end.arm(receive, send, this.#me()),
+    };
+  }
+
+  /** @throws Error EMFILE, ENFILE, ENOMEM. */
+  static pair(duplex: boolean): [PipeTransport, PipeTransport] {
+    const first = new native.PipeEnd(duplex);
+    const second = new native.PipeEnd(first);
+    return [new PipeTransport(first), new PipeTransport(second)];
+  }
+
+  /** An end that another process has, by its `fds`, which are its own from here on. @throws Error EPROTO, ENOMEM. */
+  static of(socket: number, memory: number, side: number): PipeTransport {
+    return new PipeTransport(new native.PipeEnd(socket, memory, side));
+  }
+
+  /** What another process needs: its socket, and the memory. */
+  get fds(): number[] {
+    return [this.fd, this.#end.memoryFd()];
+  }
+
+  #me(): number {
+    if (this.#generation !== generation) {
+      this.#generation = generation;
+      this.#token = 0;
+      // The parent goes on with it.
+      this.#payload = undefined;
+      this.#end.forget();
+    }
+    if (this.#token === 0) this.#token = this.#end.token();
+    return this.#token;
+  }
+
+  get amidst(): boolean {
+    return this.#generation === generation && this.#end.amidst();
+  }
+
+  poll(timeoutMs: number): boolean {
+    if (timeoutMs === 0) return this.#end.ready();
+    const me = this.#me();
+    return waitInSlices(timeoutMs, (slice) => this.#end.waitUntilReady(me, slice));
+  }
+
+  sendBytes(bytes: Uint8Array, offset: number, size: number): void {
+    if (MAIN_THREAD) {
+      this.#end.send(bytes, offset, size, this.#me());
+      return;
+    }
+    this.send({ parts: [bytes.subarray(offset, offset + size)], fds: [], sent: 0 }, -1);
+  }
+
+  send(message: Outgoing, timeoutMs: number): boolean {
+    const me = this.#me();
+    const { parts, fds } = message;
+    return waitInSlices(timeoutMs, (slice) => {
+      const sent = this.#end.sendParts(parts, fds, message.sent, me, slice);
+      if (sent >= 0) message.sent = sent;
+      return sent < 0;
+    });
+  }
+
+  receive(
+    limit: number,
+    timeoutMs: number,
+    fds?: number[],
+    into?: Uint8Array,
+  ): Uint8Array | typeof BAD_LENGTH | undefined {
+    if (MAIN_THREAD || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
+    let received: Uint8Array | typeof BAD_LENGTH | undefined;
+    waitInSlices(timeoutMs, (slice) => {
+      received = this.#receive(limit, slice, fds, into);
+      return received !== undefined;
+    });
+    return received;
+  }
+
+  #receive(
+    limit: number,
+    timeoutMs: number,
+    fds: number[] | undefined,
+    into: Uint8Array | undefined,
+  ): Uint8Array | typeof BAD_LENGTH | undefined {
+    const end = this.#end;
+    const me = this.#me();
+    scratch ??= Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+    let large: Uint8Array | undefined;
+    for (;;) {
+      if (this.#payload !== undefined && this.#payload.length > limit) return BAD_LENGTH;
+      const outcome = end.receive(scratch, this.#payload, large, me, timeoutMs);
+      if (outcome >= 0) return outcome > limit ? BAD_LENGTH : scratch.subarray(0, outcome);
+      switch (outcome) {
+        case Outcome.notYet:
+          return undefined;
+        case Outcome.large: {
+          const size = end.largeLength();
+          if (size > limit) return BAD_LENGTH;
+          large = into !== undefined && size <= into.length ? into.subarray(0, size) : room(size);
+          break;
+        }
+        case Outcome.largeDone:
+          return large;
+        case Outcome.begun: {
+          const size = end.incomingLength();
+          this.#payload = size > limit ? undefined : room(size);
+          if (this.#payload === undefined) return BAD_LENGTH;
+          break;
+        }
+        case Outcome.done: {
+          const payload = this.#payload;
+          this.#payload = undefined;
+          this.#handOver(fds);
+          return payload;
+        }
+        case Outcome.truncated:
+          this.#payload = undefined;
+          throw truncated();
+        default:
+          throw new EOFError('the other end of the connection is closed');
+      }
+    }
+  }
+
+  #handOver(fds: number[] | undefined): void {
+    for (const fd of this.#end.takeFds()) {
+      if (fds === undefined) native.close(fd);
+      else fds.push(fd);
+    }
+  }
+
+  close(): void {
+    this.#payload = undefined;
+    this.#end.close();
+  }
+}
 
 // -------------------------------------------------------------------------------------------------
 // On the event loop

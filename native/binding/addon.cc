@@ -21,6 +21,8 @@ void InitSync(Napi::Env env, Napi::Object exports);
 void InitChannel(Napi::Env env, Napi::Object exports);
 // native/binding/weak_table.cc: which objects there are.
 void InitWeakTable(Napi::Env env, Napi::Object exports);
+// native/binding/pipe.cc: the ends of pipes in shared memory.
+void InitPipe(Napi::Env env, Napi::Object exports);
 // native/binding/shared_memory.cc: shared memory, mappings, named semaphores.
 void InitSharedMemory(Napi::Env env, Napi::Object exports);
 
@@ -36,6 +38,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mp::InitSync(env, exports);
   mp::InitChannel(env, exports);
   mp::InitWeakTable(env, exports);
+  mp::InitPipe(env, exports);
   mp::InitSharedMemory(env, exports);
   return exports;
 }

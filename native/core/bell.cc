@@ -3,6 +3,7 @@
 #if !defined(_WIN32)
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,12 @@
 
 namespace mp::core {
 namespace {
+
+#if defined(MSG_NOSIGNAL)
+constexpr int kNoSignal = MSG_NOSIGNAL;
+#else
+constexpr int kNoSignal = 0;
+#endif
 
 #if defined(__linux__)
 
@@ -76,7 +83,22 @@ Result<Bell> Bell::Attach(UniqueFd read, UniqueFd write, const FileIdentity& ide
 
 Result<FileIdentity> Bell::Identity() const { return IdentityOf(read_.get()); }
 
+Bell Bell::AtSocket(int fd) {
+  Bell bell;
+  bell.socket_ = fd;
+  return bell;
+}
+
 void Bell::Ring() const {
+  if (socket_ < 0) {
+    RingOwn();
+    return;
+  }
+  // A socket that is full is readable: it rings already.
+  (void)RetryOnSignal([&] { return send(socket_, &kRing, 1, MSG_DONTWAIT | kNoSignal); });
+}
+
+void Bell::RingOwn() const {
   const char one = 1;
   (void)RetryOnSignal([&] { return write(ringer(), &one, 1); });
 }

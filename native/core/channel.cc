@@ -25,8 +25,9 @@ constexpr auto kSeqCst = std::memory_order_seq_cst;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 // What owns a chunk, besides a thread by its token, which is an even number and not 0.
-constexpr uint32_t kFreeChunk = 0;    // the pool
-constexpr uint32_t kQueuedChunk = 1;  // the queue: it has messages in it, or is the first of a large one
+constexpr uint32_t kFreeChunk = 0;  // the pool
+constexpr uint32_t kQueuedChunk =
+    1;  // the queue: it has messages in it, or is the first of a large one
 constexpr uint32_t kMemberChunk = 3;  // whoever owns the first chunk of its chain
 
 // So much is kept when nothing is queued: 4 MiB. (The tests that die at each step take fewer steps with less.)
@@ -100,8 +101,7 @@ bool AwaitChange(Word* word, uint32_t seen, const Deadline& deadline,
     if (MonotonicNs() >= end) break;
   }
   patience_ns->store(std::max(kLeastPatienceNs, patience / 2), kRelaxed);
-  if ((seen & kWaiting) == 0 &&
-      !word->compare_exchange_strong(seen, seen | kWaiting, kSeqCst)) {
+  if ((seen & kWaiting) == 0 && !word->compare_exchange_strong(seen, seen | kWaiting, kSeqCst)) {
     return true;
   }
   MP_STEP();
@@ -116,17 +116,25 @@ bool AwaitChange(Word* word, uint32_t seen, const Deadline& deadline,
 // as it takes, with its bytes from `payload` on.
 struct Channel::Record {
   enum Kind : uint32_t { kSmall = 1, kLarge = 2, kJump = 3 };
-  uint32_t what;    // bits 0-1 the kind; above them the size of a small one, the number of parts of a large one
-  uint32_t where;   // the first chunk of a large one, the position to jump to
-  uint64_t size;    // of a large one, with its table of parts
+  // Bits 0-1 the kind; 2-23 the size of a small one, the number of parts of a large one; 24-31 the tag.
+  uint32_t what;
+  uint32_t where;  // the first chunk of a large one, the position to jump to
+  uint64_t size;   // of a large one, with its table of parts
 
   Kind kind() const { return static_cast<Kind>(what & 3); }
-  uint32_t number() const { return what >> 2; }
-  uint32_t units() const {
-    return kind() == kSmall ? UnitsOf(number()) : 1;
+  uint32_t number() const { return (what >> 2) & 0x3fffff; }
+  uint8_t tag() const { return static_cast<uint8_t>(what >> 24); }
+  static uint32_t What(Kind kind, size_t number, uint8_t tag) {
+    return kind | static_cast<uint32_t>(number) << 2 | uint32_t{tag} << 24;
   }
+  uint32_t units() const { return kind() == kSmall ? UnitsOf(number()) : 1; }
   static uint32_t UnitsOf(size_t bytes) {
     return static_cast<uint32_t>((sizeof(what) + bytes + kUnitBytes - 1) / kUnitBytes);
+  }
+  // What it takes of the memory.
+  uint32_t bytes() const {
+    const size_t chunks = kind() == kLarge ? (size + kChunkBytes - 1) / kChunkBytes : 0;
+    return static_cast<uint32_t>(units() * kUnitBytes + chunks * kChunkBytes);
   }
   char* payload() { return reinterpret_cast<char*>(&where); }
 };
@@ -172,19 +180,20 @@ class Channel::Hold {
 
 namespace {
 
+constexpr size_t kPage = 4096;
+static_assert(sizeof(ChannelControl) <= kPage);
 constexpr uint32_t kLeastChunks = 256;
 
-// With a limit to the address space (ulimit -v) a queue takes a hundredth of it, so that there may be some dozens.
-uint32_t MostChunks() {
+// With a limit to the address space (ulimit -v) a channel takes a hundredth of it, so that there may be some dozens.
+uint32_t MostChunks(uint32_t wanted) {
   constexpr rlim_t kShare = 100;
   rlimit limit;
-  uint32_t chunks = kMostChunks;
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return chunks;
-  while (chunks / 4 >= kLeastChunks && chunks > limit.rlim_cur / kShare / kChunkBytes) chunks /= 4;
-  return chunks;
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
+  while (wanted / 4 >= kLeastChunks && wanted > limit.rlim_cur / kShare / kChunkBytes) wanted /= 4;
+  return wanted;
 }
 
-// A queue takes at most a quarter of the address space that is to be had in one piece: the program needs some, too.
+// A channel takes at most a quarter of the address space that is to be had in one piece: the program needs some, too.
 bool IsAffordable(size_t bytes) {
   constexpr size_t kShare = 4;
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -194,78 +203,105 @@ bool IsAffordable(size_t bytes) {
   return true;
 }
 
+ChannelControl* ControlIn(const Segment& segment, uint32_t which) {
+  char* base = static_cast<char*>(segment.base());
+  return reinterpret_cast<ChannelControl*>(base + kChannelOffset + which * kPage);
+}
+
+// Whoever has made it: nothing of it lies outside of the memory.
+Result<ChannelControl*> Find(const Segment& segment, uint32_t which) {
+  const OsError other{EPROTO, "attach"};
+  const size_t size = segment.bytes();
+  if (size < kChannelOffset + (which + size_t{1}) * kPage) return other;
+  ChannelControl* control = ControlIn(segment, which);
+  const size_t limit = control->chunk_limit;
+  const uint64_t table = control->table_offset;
+  const uint64_t chunks = control->chunks_offset;
+  if (control->version != kChannelVersion || limit == 0 || limit > kMostChunks) return other;
+  if (table % sizeof(ChunkEntry) != 0 || chunks % kUnitBytes != 0) return other;
+  if (table < kChannelOffset + kPage || table > size || size - table < limit * sizeof(ChunkEntry)) {
+    return other;
+  }
+  if (chunks < table || chunks > size || size - chunks < limit * kChunkBytes) return other;
+  return control;
+}
+
 }  // namespace
 
-Channel::Channel(std::shared_ptr<Segment> segment, Bell bell)
-    : segment_(std::move(segment)), bell_(std::move(bell)) {
+Channel::Channel(std::shared_ptr<Segment> segment, ChannelControl* control, Bell bell)
+    : segment_(std::move(segment)), bell_(std::move(bell)), control_(control) {
   char* base = static_cast<char*>(segment_->base());
-  control_ = reinterpret_cast<ChannelControl*>(base + kChannelOffset);
   table_ = reinterpret_cast<ChunkEntry*>(base + control_->table_offset);
   chunks_ = base + control_->chunks_offset;
 }
 
-namespace {
-
-constexpr size_t kPage = 4096;
-constexpr size_t kTableOffset = kChannelOffset + kPage;
-
-size_t ChunksOffset(size_t chunks) {
-  const size_t table_bytes = chunks * sizeof(ChunkEntry);
-  return (kTableOffset + table_bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
-}
-
-}  // namespace
-
-Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
-  auto bell = Bell::Create();
-  if (!bell.ok()) return bell.error();
-  const auto pipe = bell.value().Identity();
-  if (!pipe.ok()) return pipe.error();
+Result<std::shared_ptr<Segment>> Channel::CreateMemory(uint32_t count,
+                                                       const ChannelLimits& limits) {
   // Address space may be limited, or become scarce after some thousand queues.
-  for (uint32_t chunks = MostChunks();; chunks /= 4) {
-    const size_t chunks_offset = ChunksOffset(chunks);
-    const size_t bytes = chunks_offset + size_t{chunks} * kChunkBytes;
-    const bool least = chunks / 4 < kLeastChunks;
+  const uint32_t least = std::min(limits.chunks, kLeastChunks);
+  for (uint32_t chunks = MostChunks(limits.chunks);; chunks /= 4) {
+    const size_t first_table = kChannelOffset + count * kPage;
+    const size_t table_bytes = size_t{chunks} * sizeof(ChunkEntry);
+    const size_t first_chunk =
+        (first_table + count * table_bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
+    const size_t chunk_bytes = size_t{chunks} * kChunkBytes;
+    const size_t bytes = first_chunk + count * chunk_bytes;
+    const bool last = chunks / 4 < least;
     if (!IsAffordable(bytes)) {
-      if (least) return OsError{ENOMEM, "mmap"};
+      if (last) return OsError{ENOMEM, "mmap"};
       continue;
     }
     auto segment = Segment::Create(bytes, SegmentKind::kChannel);
     if (!segment.ok()) {
-      if (least) return segment.error();
+      if (last) return segment.error();
       continue;
     }
-    char* base = static_cast<char*>(segment.value()->base());
-    auto* control = reinterpret_cast<ChannelControl*>(base + kChannelOffset);
-    control->version = kChannelVersion;
-    control->max_items = max_items;
-    control->chunk_limit = chunks;
-    control->table_offset = static_cast<uint32_t>(kTableOffset);
-    control->chunks_offset = static_cast<uint32_t>(chunks_offset);
-    control->bell = pipe.value();
-    control->fresh.store(1, kRelaxed);
-    std::shared_ptr<Channel> channel(
-        new Channel(std::move(segment.value()), std::move(bell.value())));
-    channel->table_[0].owner.store(kQueuedChunk, kRelaxed);
-    const auto furnished = channel->Furnish({0});
-    if (!furnished.ok()) return furnished.error();
-    return channel;
+    for (uint32_t which = 0; which < count; which++) {
+      ChannelControl* control = ControlIn(*segment.value(), which);
+      control->version = kChannelVersion;
+      control->max_items = limits.max_items;
+      control->max_bytes = limits.max_bytes;
+      control->chunk_limit = chunks;
+      control->table_offset = first_table + which * table_bytes;
+      control->chunks_offset = first_chunk + which * chunk_bytes;
+      control->fresh.store(1, kRelaxed);
+      Channel channel(segment.value(), control, Bell());
+      channel.table_[0].owner.store(kQueuedChunk, kRelaxed);
+      const auto furnished = channel.Furnish({0});
+      if (!furnished.ok()) return furnished.error();
+    }
+    return segment;
   }
+}
+
+Result<std::shared_ptr<Channel>> Channel::Open(std::shared_ptr<Segment> segment, uint32_t which,
+                                               Bell bell) {
+  const auto control = Find(*segment, which);
+  if (!control.ok()) return control.error();
+  return std::shared_ptr<Channel>(
+      new Channel(std::move(segment), control.value(), std::move(bell)));
+}
+
+Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
+  auto bell = Bell::Create();
+  if (!bell.ok()) return bell.error();
+  const auto identity = bell.value().Identity();
+  if (!identity.ok()) return identity.error();
+  ChannelLimits limits;
+  limits.max_items = max_items;
+  auto memory = CreateMemory(1, limits);
+  if (!memory.ok()) return memory.error();
+  ControlIn(*memory.value(), 0)->bell = identity.value();
+  return Open(std::move(memory.value()), 0, std::move(bell.value()));
 }
 
 Result<std::shared_ptr<Channel>> Channel::Attach(std::shared_ptr<Segment> segment, UniqueFd bell,
                                                  UniqueFd bell_write) {
-  const char* base = static_cast<const char*>(segment->base());
-  const auto* control = reinterpret_cast<const ChannelControl*>(base + kChannelOffset);
-  const size_t chunks = control->chunk_limit;
-  if (control->version != kChannelVersion || chunks == 0 || chunks > kMostChunks ||
-      control->table_offset != kTableOffset || control->chunks_offset != ChunksOffset(chunks) ||
-      segment->bytes() != ChunksOffset(chunks) + chunks * kChunkBytes) {
-    return OsError{EPROTO, "attach"};
-  }
-  auto rings = Bell::Attach(std::move(bell), std::move(bell_write), control->bell);
+  const auto control = Find(*segment, 0);
+  if (!control.ok()) return control.error();
+  auto rings = Bell::Attach(std::move(bell), std::move(bell_write), control.value()->bell);
   if (!rings.ok()) return rings.error();
-  return std::shared_ptr<Channel>(new Channel(std::move(segment), std::move(rings.value())));
+  return Open(std::move(segment), 0, std::move(rings.value()));
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -276,16 +312,16 @@ Channel::Record* Channel::At(uint32_t position) const {
   return reinterpret_cast<Record*>(chunks_ + size_t{position} * kUnitBytes);
 }
 
-Result<bool> Channel::Put(const Part* parts, size_t count, uint32_t token,
-                          const Deadline& deadline) {
+Result<bool> Channel::Put(const Part* parts, size_t count, uint32_t token, const Deadline& deadline,
+                          uint8_t tag) {
   size_t size = 0;
   for (size_t i = 0; i < count; i++) size += parts[i].size;
   if (count == 1 && size <= kMostSmall) {
     Record record{};
-    record.what = Record::kSmall | static_cast<uint32_t>(size) << 2;
+    record.what = Record::What(Record::kSmall, size, tag);
     return Append(record, parts[0].data, size, token, deadline, nullptr);
   }
-  return PutLarge(parts, count, size, token, deadline);
+  return PutLarge(parts, count, size, token, deadline, tag);
 }
 
 // With the put lock held: room for a record in one piece, and one unit after it for a jump.
@@ -308,8 +344,8 @@ Result<Channel::Place> Channel::Reserve(uint32_t position, uint32_t units, uint3
 }
 
 // `handed_over`: the owner's word of what becomes the queue's.
-Result<bool> Channel::Append(const Record& record, const void* payload, size_t size,
-                             uint32_t token, const Deadline& deadline, Word* handed_over) {
+Result<bool> Channel::Append(const Record& record, const void* payload, size_t size, uint32_t token,
+                             const Deadline& deadline, Word* handed_over) {
   const uint32_t units = record.units();
   for (;;) {
     if (!WaitForRoom(deadline)) return false;
@@ -331,6 +367,10 @@ Result<bool> Channel::Append(const Record& record, const void* payload, size_t s
       MP_STEP();
       if (handed_over != nullptr) handed_over->store(kQueuedChunk, kSeqCst);
       MP_STEP();
+      if (control_->max_bytes != 0) {
+        control_->put_bytes.store(control_->put_bytes.load(kRelaxed) + record.bytes(), kSeqCst);
+        MP_STEP();
+      }
       waited_for = Commit(&control_->put_state, place.value().position + units);
       MP_STEP();
     }
@@ -339,6 +379,9 @@ Result<bool> Channel::Append(const Record& record, const void* payload, size_t s
       Wake(&control_->put_state);
       // Who asked for the bell between the ring and the clearing of the bit would not be heard any more.
       RingIfWanted();
+    } else if (control_->max_bytes != 0) {
+      // There nobody need set the bit for it.
+      RingIfWanted();
     }
     CollectIfSuspect(token);
     return true;
@@ -346,7 +389,7 @@ Result<bool> Channel::Append(const Record& record, const void* payload, size_t s
 }
 
 Result<bool> Channel::PutLarge(const Part* parts, size_t count, size_t size, uint32_t token,
-                               const Deadline& deadline) {
+                               const Deadline& deadline, uint8_t tag) {
   // Nothing is copied for a queue that is full and stays so.
   if (!WaitForRoom(deadline)) return false;
   std::vector<uint64_t> sizes;
@@ -385,7 +428,7 @@ Result<bool> Channel::PutLarge(const Part* parts, size_t count, size_t size, uin
   }
   MP_STEP();
   Record record{};
-  record.what = Record::kLarge | static_cast<uint32_t>(count) << 2;
+  record.what = Record::What(Record::kLarge, count, tag);
   record.where = chain.chunks[0];
   record.size = total;
   auto appended = Append(record, nullptr, 0, token, deadline, &table_[chain.chunks[0]].owner);
@@ -393,17 +436,29 @@ Result<bool> Channel::PutLarge(const Part* parts, size_t count, size_t size, uin
   return appended;
 }
 
+uint32_t Channel::QueuedBytes() const {
+  const uint32_t got = control_->got_bytes.load(kSeqCst);
+  return control_->put_bytes.load(kSeqCst) - got;
+}
+
 bool Channel::HasRoom() const {
+  if (control_->max_bytes != 0) return QueuedBytes() < control_->max_bytes || Size() == 0;
   if (control_->max_items == 0) return true;
   return Size() < control_->max_items;
 }
 
+bool Channel::HasAmpleRoom() const {
+  if (control_->max_bytes == 0) return HasRoom();
+  return QueuedBytes() <= control_->max_bytes / 4 * 3 || Size() == 0;
+}
+
 bool Channel::WaitForRoom(const Deadline& deadline) {
-  if (control_->max_items == 0) return true;
+  if (control_->max_items == 0 && control_->max_bytes == 0) return true;
+  if (HasRoom()) return true;
   for (;;) {
-    // Before the count at the other end: what is got meanwhile makes this word another one.
+    // Before what is counted at the other end: what is got meanwhile makes this word another one.
     const uint32_t seen = LowOf(control_->get_state.load(kSeqCst));
-    if (HasRoom()) return true;
+    if (HasAmpleRoom()) return true;
     if (deadline.passed()) return false;
     AwaitChange(LowWord(&control_->get_state), seen, deadline, &patience_ns_);
   }
@@ -473,7 +528,7 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
   }
   const uint32_t units = record->units();
   if (position % kUnitsPerChunk + units > kUnitsPerChunk) return corrupt;
-  Gotten gotten{Got::kSmall, record->number()};
+  Gotten gotten{Got::kSmall, record->number(), record->tag()};
   if (record->kind() == Record::kSmall) {
     if (gotten.size > kMostSmall) return corrupt;
     std::memcpy(small, record->payload(), gotten.size);
@@ -503,7 +558,7 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
     if (sum != record->size) return corrupt;
     if (large->into.size() != count || sizes != large->sizes) {
       large->sizes = std::move(sizes);
-      return Gotten{Got::kSizes, 0};
+      return Gotten{Got::kSizes, 0, record->tag()};
     }
     MP_STEP();
     table_[record->where].owner.store(token, kSeqCst);
@@ -511,19 +566,26 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
     return corrupt;
   }
   MP_STEP();
+  if (control_->max_bytes != 0) {
+    control_->got_bytes.store(control_->got_bytes.load(kRelaxed) + record->bytes(), kSeqCst);
+    MP_STEP();
+  }
   const uint32_t waited_for = Commit(&control_->get_state, position + units);
   MP_STEP();
   if (ChunkOf(position) != before) Release({before}, token);
   hold->Release();
-  if (waited_for != 0) {
+  if (waited_for != 0 && HasAmpleRoom()) {
     Wake(&control_->get_state);
     RingBell(segment_->header());
   }
+  if (control_->max_bytes != 0) RingForRoomIfWanted();
   return gotten;
 }
 
 // -------------------------------------------------------------------------------------------------
 // What waiters and watchers are told
+
+const Word* Channel::put_count() const { return LowWord(&control_->put_state); }
 
 uint32_t Channel::Size() const {
   // What was put when nothing was got in between.
@@ -554,9 +616,22 @@ void Channel::RingIfWanted() {
   bell_.Ring();
 }
 
+void Channel::RingForRoomIfWanted() {
+  if (control_->room_wanted.load(kSeqCst) == 0 || !HasAmpleRoom()) return;
+  control_->room_wanted.store(0, kSeqCst);
+  MP_STEP();
+  bell_.Ring();
+}
+
+bool Channel::WantRoom() {
+  control_->room_wanted.store(1, kSeqCst);
+  return HasAmpleRoom();
+}
+
 bool Channel::WantBell() {
   // First the wish, then the bit: whoever sees the bit looks for the wish, also after it has cleared the bit.
   control_->bell_wanted.store(1, kSeqCst);
+  if (control_->max_bytes != 0) return Size() > 0;
   Word* word = LowWord(&control_->put_state);
   word->fetch_or(kWaiting, kSeqCst);
   return Size() > 0;
@@ -658,7 +733,8 @@ void Channel::GiveBack(const std::vector<uint32_t>& chunks) {
 // After somebody died here: what is free says so itself. Whether it has memory is not known: it is given back.
 void Channel::RebuildPool() {
   std::vector<uint32_t> free;
-  for (Word* word : {&control_->warm, &control_->warm_count, &control_->cold, &control_->cold_count})
+  for (Word* word :
+       {&control_->warm, &control_->warm_count, &control_->cold, &control_->cold_count})
     word->store(0, kRelaxed);
   const uint32_t fresh = control_->fresh.load(kRelaxed);
   for (uint32_t chunk = fresh; chunk-- > 0;) {
@@ -786,6 +862,7 @@ uint32_t Channel::Collect(uint32_t token) {
   };
   const uint32_t tail = PositionOf(control_->put_state.load(kSeqCst));
   uint32_t position = PositionOf(control_->get_state.load(kSeqCst));
+  uint32_t queued_bytes = 0;
   for (;;) {
     reached[ChunkOf(position)] = true;
     if (position == tail) break;
@@ -802,6 +879,7 @@ uint32_t Channel::Collect(uint32_t token) {
       table_[record->where].owner.store(kQueuedChunk, kSeqCst);
       reach_chain(record->where);
     }
+    queued_bytes += record->bytes();
     position += std::max(record->units(), 1u);
     if (ChunkOf(position) >= fresh) return 0;
   }
@@ -809,6 +887,10 @@ uint32_t Channel::Collect(uint32_t token) {
     const uint32_t owner = table_[chunk].owner.load(kSeqCst);
     const bool private_head = owner != kFreeChunk && (owner & 1) == 0;
     if (private_head && !reached[chunk] && !IsDead(segment_->header(), owner)) reach_chain(chunk);
+  }
+  if (control_->max_bytes != 0) {
+    control_->got_bytes.store(0, kSeqCst);
+    control_->put_bytes.store(queued_bytes, kSeqCst);
   }
   std::vector<uint32_t> left;
   for (uint32_t chunk = 0; chunk < fresh; chunk++) {

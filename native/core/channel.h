@@ -25,6 +25,11 @@
 // There is one way to find chunks that a death has left: Collect() holds all the locks, marks what can be reached from
 // the queue and what belongs to living threads, and frees the rest. A lock that was taken over asks for it.
 //
+// One memory file may hold several channels (two are a Pipe, pipe.h): first their control pages, then their tables,
+// then their chunks. A channel is limited by the number of its messages, or by their bytes, or not at all. The bytes
+// are counted at both ends, before the commit that they belong to; where somebody died in between, Collect() counts
+// again.
+//
 // Chunks come from the pool last in, first out, so that a queue that is kept short stays in memory that is mapped
 // and warm. What is free beyond a reserve is given back to the system, chunk by chunk.
 #ifndef MP_CORE_CHANNEL_H_
@@ -64,21 +69,23 @@ struct alignas(64) ChannelControl {
   uint32_t version;
   uint32_t max_items;     // 0: as many as memory holds
   uint32_t chunk_limit;   // of the address space that was to be had
-  uint32_t table_offset;  // in bytes from the segment's beginning, as is the next
-  uint32_t chunks_offset;
-  uint32_t reserved;
+  uint32_t max_bytes;     // 0: likewise
+  uint64_t table_offset;  // in bytes from the segment's beginning, as is the next
+  uint64_t chunks_offset;
   FileIdentity bell;  // which pipe it is
 
   alignas(64) Word put_lock;
   alignas(64) End put_state;
+  Word put_bytes;  // of all messages so far, as they lie here; only who holds the lock changes it
 
   alignas(64) Word get_lock;
   // The tail as it was last seen from this end: while it is not reached nobody need look at the other end's line.
   End known_tail;
   alignas(64) End get_state;
+  Word got_bytes;
 
   alignas(64) Word pool_lock;
-  Word warm;        // lists of free chunks by their successor, +1; 0 is the end. Warm ones have memory,
+  Word warm;  // lists of free chunks by their successor, +1; 0 is the end. Warm ones have memory,
   Word warm_count;  // cold ones have none.
   Word cold;
   Word cold_count;
@@ -86,12 +93,14 @@ struct alignas(64) ChannelControl {
 
   alignas(64) Word suspect;  // a lock was taken over: there may be chunks that nobody owns
   Word bell_wanted;          // an event loop waits for the bell
-  Word done;                 // bit 0: somebody waits; above it, how many messages were reported done
+  Word room_wanted;          // and another one for room
+  Word done;             // bit 0: somebody waits; above it, how many messages were reported done
+  Word socket_locks[2];  // a Pipe's (pipe.h), in its first channel: one for each end
 };
 static_assert(sizeof(ChannelControl) == 7 * 64);
 static_assert(offsetof(ChannelControl, put_state) == 2 * 64);
 static_assert(offsetof(ChannelControl, get_state) == 4 * 64);
-static_assert(offsetof(ChannelControl, done) == 6 * 64 + 8);
+static_assert(offsetof(ChannelControl, done) == 6 * 64 + 12);
 
 struct ChunkEntry {
   Word owner;
@@ -110,6 +119,15 @@ struct LargeMessage {
   std::vector<void*> into;
 };
 
+struct ChannelLimits {
+  uint32_t max_items = 0;  // 0: no limit
+  // Nothing is put while so much is queued, jumps and tables included; whoever waited is told when a quarter of it is
+  // free. One message may be larger. 0: no limit.
+  uint32_t max_bytes = 0;
+  uint32_t chunks =
+      kMostChunks;  // address space; a quarter of it, and so on, where that is not to be had
+};
+
 class Channel {
  public:
   // EMFILE, ENFILE, ENOMEM. `max_items` 0: no limit.
@@ -117,16 +135,24 @@ class Channel {
   // One that another process has created. EPROTO: its memory is not that of a channel, or the bell is another's.
   static Result<std::shared_ptr<Channel>> Attach(std::shared_ptr<Segment> segment, UniqueFd bell,
                                                  UniqueFd bell_write);
+  // Memory for `count` channels.
+  static Result<std::shared_ptr<Segment>> CreateMemory(uint32_t count, const ChannelLimits& limits);
+  // One of them, in this process or in another one. EPROTO: it is not there.
+  static Result<std::shared_ptr<Channel>> Open(std::shared_ptr<Segment> segment, uint32_t which,
+                                               Bell bell);
 
   enum class Got { kNothing, kSmall, kLarge, kSizes };
   struct Gotten {
     Got what;
-    size_t size;  // of a small one
+    size_t size;      // of a small one
+    uint8_t tag = 0;  // of any
   };
 
   // One message made of the parts in a row; part boundaries are kept in a large one, and a small one is one part.
-  // False: no room in time. ENOMEM: not for this one; the queue is as before.
-  Result<bool> Put(const Part* parts, size_t count, uint32_t token, const Deadline& deadline);
+  // False: no room in time. ENOMEM: not for this one; the queue is as before. The tag goes with the message, for whoever
+  // gets it.
+  Result<bool> Put(const Part* parts, size_t count, uint32_t token, const Deadline& deadline,
+                   uint8_t tag = 0);
   // `small` has room for kMostSmall bytes. kSizes: the next one is large, and nothing was taken; `large` has its sizes.
   // kLarge: it had the sizes that `large` says, and is where `large` says. EBADMSG: the memory has been tampered with.
   Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token);
@@ -144,6 +170,8 @@ class Channel {
 
   // Makes the bell ring when the next message comes. True: there is one already.
   bool WantBell();
+  // The same for room.
+  bool WantRoom();
   // After the bell has rung in vain: silent until the next message.
   void ResetBell();
   const Bell& bell() const { return bell_; }
@@ -153,11 +181,14 @@ class Channel {
   // Chunks that are not free: in the queue, or in somebody's hands.
   uint32_t UsedChunks() const;
 
+  // Counts the messages that were put, in its bits 1 to 31.
+  const Word* put_count() const;
+
   const std::shared_ptr<Segment>& segment() const { return segment_; }
   ChannelControl* control() const { return control_; }
 
  private:
-  Channel(std::shared_ptr<Segment> segment, Bell bell);
+  Channel(std::shared_ptr<Segment> segment, ChannelControl* control, Bell bell);
 
   class Hold;
   struct Record;
@@ -173,9 +204,12 @@ class Channel {
                       const Deadline& deadline, Word* handed_over);
   Result<Place> Reserve(uint32_t position, uint32_t units, uint32_t token);
   Result<bool> PutLarge(const Part* parts, size_t count, size_t size, uint32_t token,
-                        const Deadline& deadline);
+                        const Deadline& deadline, uint8_t tag);
   Result<Gotten> TakeFirst(Hold* hold, void* small, Chain* chain, LargeMessage* large,
                            uint32_t token);
+  uint32_t QueuedBytes() const;
+  // For whoever has waited: so that they are not woken for each message.
+  bool HasAmpleRoom() const;
   bool WaitForRoom(const Deadline& deadline);
 
   Result<void> Extend(Chain* chain, uint32_t count, uint32_t token);
@@ -188,6 +222,7 @@ class Channel {
   void GiveBack(const std::vector<uint32_t>& chunks);
   void Wake(End* end);
   void RingIfWanted();
+  void RingForRoomIfWanted();
   void CollectIfSuspect(uint32_t token);
 
   std::shared_ptr<Segment> segment_;

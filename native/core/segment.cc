@@ -115,6 +115,14 @@ Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes, SegmentKind kind)
 
 Result<std::shared_ptr<Segment>> Segment::Attach(UniqueFd fd, const SegmentIdentity& identity,
                                                  SegmentKind kind) {
+  auto segment = Open(std::move(fd), kind);
+  if (segment.ok() && segment.value()->header()->identity != identity) {
+    return OsError{EPROTO, "attach"};
+  }
+  return segment;
+}
+
+Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd, SegmentKind kind) {
   const OsError other{EPROTO, "attach"};
   struct stat status;
   if (fstat(fd.get(), &status) != 0) return LastError("fstat");
@@ -127,7 +135,7 @@ Result<std::shared_ptr<Segment>> Segment::Attach(UniqueFd fd, const SegmentIdent
   std::shared_ptr<Segment> segment(new Segment(std::move(mapping.value()), std::move(fd)));
   const SegmentHeader* header = segment->header();
   if (header->magic != kSegmentMagic || header->version != kSegmentVersion ||
-      header->kind != kind || header->identity != identity) {
+      header->kind != kind) {
     return other;
   }
   const bool has_slots = kind != SegmentKind::kPlain;

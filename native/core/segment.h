@@ -125,6 +125,9 @@ class Segment {
   static Result<std::shared_ptr<Segment>> Attach(UniqueFd fd, const SegmentIdentity& identity,
                                                  SegmentKind kind);
 
+  // The same of any identity: for what came with its descriptor, from whom it is to be had.
+  static Result<std::shared_ptr<Segment>> Open(UniqueFd fd, SegmentKind kind);
+
   // Of plain memory only what comes before the owners.
   SegmentHeader* header() const { return static_cast<SegmentHeader*>(base()); }
   Word* words() const { return static_cast<Word*>(base()); }

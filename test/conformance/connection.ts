@@ -35,6 +35,16 @@ export function connectionConformance(method: string): void {
     testCases('connection/wait.mjs', { method });
   });
 
+  describe(`Pipe (${method})`, () => {
+    testCases('connection/memory.mjs', { method });
+  });
+
+  describe(`Connection (${method}, of a descriptor)`, () => {
+    const env = { MP_TEST_FRAMED: '1' };
+    testCases('connection/connection.mjs', { method, env });
+    testCases('connection/wait.mjs', { method, env });
+  });
+
   describe(`Connection (${method}): handles`, () => {
     testCases('connection/handles.mjs', { method });
   });

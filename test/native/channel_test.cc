@@ -36,6 +36,18 @@ std::shared_ptr<Channel> MakeChannel(uint32_t max_items = 0) {
   return created.value();
 }
 
+std::shared_ptr<Channel> MakeChannelOfBytes(uint32_t max_bytes) {
+  mp::core::ChannelLimits limits;
+  limits.max_bytes = max_bytes;
+  limits.chunks = 1024;
+  auto memory = Channel::CreateMemory(2, limits);
+  REQUIRE(memory.ok());
+  // The second one, so that nothing is taken for granted about where it lies.
+  auto opened = Channel::Open(memory.value(), 1, mp::core::Bell::AtSocket(-1));
+  REQUIRE(opened.ok());
+  return opened.value();
+}
+
 // This thread's token there.
 uint32_t Me(const Channel& channel) {
   thread_local pid_t pid = 0;
@@ -161,6 +173,36 @@ TEST_CASE("channel: a bounded one takes no more than that") {
   CHECK(Put(*channel, Message(2, 4), 0));
   CHECK(IdOf(Get(*channel)) == 1);
   CHECK(IdOf(Get(*channel)) == 2);
+}
+
+TEST_CASE("channel: one that is bounded in bytes, and tags") {
+  const auto channel = MakeChannelOfBytes(1 << 20);
+  uint32_t count = 0;
+  while (Put(*channel, Message(count, 200'000), 0)) count++;
+  CHECK(count == 4);
+  CHECK_FALSE(channel->HasRoom());
+  // Whoever has waited goes on when a quarter is free, whoever comes at once.
+  CHECK_FALSE(channel->WantRoom());
+  CHECK(IdOf(Get(*channel)) == 0);
+  CHECK(channel->HasRoom());
+  CHECK(Put(*channel, Message(count++, 10), 0));
+  for (uint32_t id = 1; id < count; id++) CHECK(IdOf(Get(*channel)) == id);
+  // One message may be larger than all that.
+  CHECK(Put(*channel, Message(0, 5'000'000), 0));
+  CHECK_FALSE(Put(*channel, Message(1, 10), 0));
+  CHECK(Get(*channel).size() == 5'000'000);
+  CHECK(channel->control()->put_bytes == channel->control()->got_bytes);
+
+  const std::string small = "small";
+  const Part part{small.data(), small.size()};
+  for (uint8_t tag : {0, 1, 255}) {
+    CHECK(channel->Put(&part, 1, Me(*channel), Deadline::AfterMs(0), tag).value());
+    char bytes[kMostSmall];
+    LargeMessage large;
+    const auto got = channel->Get(bytes, &large, Me(*channel));
+    CHECK(got.value().tag == tag);
+    CHECK(got.value().size == small.size());
+  }
 }
 
 TEST_CASE("channel: what was taken is reported done, and not more") {
@@ -370,43 +412,51 @@ TEST_CASE("channel: a death at any step costs at most the message at hand") {
       {"get small", fill({2, 3, 4}), get, {{2, 3, 4}, {3, 4}}},
       {"get large", fill({3, 2, 5}), get, {{3, 2, 5}, {2, 5}}},
       {"get small from the next chunk", fill_chunk({2, 4}), get_both, {{2, 4}, {4}, {}}},
-      {"get large from the next chunk", fill_chunk({2, 3, 5}), [=](Channel& c) { get_both(c), get(c); },
+      {"get large from the next chunk",
+       fill_chunk({2, 3, 5}),
+       [=](Channel& c) { get_both(c), get(c); },
        {{2, 3, 5}, {3, 5}, {5}, {}}},
       {"wait for a message", fill({}), [](Channel& c) { Get(c, 2); }, {{}}},
       {"collect", fill_chunk({2, 3, 5}), [](Channel& c) { c.Collect(Me(c)); }, {{2, 3, 5}}},
-      {"give memory back", [=](Channel& c) {
+      {"give memory back",
+       [=](Channel& c) {
          for (int i = 0; i < 3; i++) Put(c, Message(1, 400'000));
          for (int i = 0; i < 2; i++) Get(c);
-       }, get, {{1}, {}}},
+       },
+       get,
+       {{1}, {}}},
   };
-  for (const auto& scene : scenes) {
-    CAPTURE(scene.name);
-    bool finished = false;
-    int deaths = 0;
-    for (int step = 0; !finished; step++) {
-      CAPTURE(step);
-      const auto channel = MakeChannel();
-      scene.prepare(*channel);
-      const pid_t child = fork();
-      if (child == 0) {
-        steps_left = step;
-        mp::core::at_step = DieAtLast;
-        scene.act(*channel);
-        _exit(0);
+  for (const bool bytes : {false, true})
+    for (const auto& scene : scenes) {
+      CAPTURE(scene.name);
+      CAPTURE(bytes);
+      bool finished = false;
+      int deaths = 0;
+      for (int step = 0; !finished; step++) {
+        CAPTURE(step);
+        const auto channel = bytes ? MakeChannelOfBytes(2 << 20) : MakeChannel();
+        scene.prepare(*channel);
+        const pid_t child = fork();
+        if (child == 0) {
+          steps_left = step;
+          mp::core::at_step = DieAtLast;
+          scene.act(*channel);
+          _exit(0);
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        finished = WIFEXITED(status);
+        if (!finished) deaths++;
+        const Leftover left = Survive(*channel, kLarge);
+        const auto& outcomes = scene.outcomes;
+        CHECK(std::find(outcomes.begin(), outcomes.end(), left.ids) != outcomes.end());
+        if (finished) CHECK(left.ids == outcomes.back());
+        CHECK(left.used == 1);
+        CHECK(channel->control()->put_bytes == channel->control()->got_bytes);
       }
-      int status = 0;
-      waitpid(child, &status, 0);
-      finished = WIFEXITED(status);
-      if (!finished) deaths++;
-      const Leftover left = Survive(*channel, kLarge);
-      const auto& outcomes = scene.outcomes;
-      CHECK(std::find(outcomes.begin(), outcomes.end(), left.ids) != outcomes.end());
-      if (finished) CHECK(left.ids == outcomes.back());
-      CHECK(left.used == 1);
+      CHECK(deaths > 0);
+      MESSAGE(scene.name << ": died at " << deaths << " steps");
     }
-    CHECK(deaths > 0);
-    MESSAGE(scene.name << ": died at " << deaths << " steps");
-  }
 }
 
 #endif  // MP_TEST_STEPS

@@ -1,0 +1,226 @@
+// The ends of a pipe: what goes in at one comes out at the other, in order, with its descriptors, and the end is told.
+
+#if !defined(_WIN32)
+
+#include <doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/owner.h"
+#include "core/pipe.h"
+
+using mp::core::Deadline;
+using mp::core::kMostSmall;
+using mp::core::Part;
+using mp::core::PipeEnd;
+using mp::core::UniqueFd;
+
+namespace {
+
+PipeEnd::Pair MakePair(bool duplex = true) {
+  auto pair = PipeEnd::Create(duplex);
+  REQUIRE(pair.ok());
+  return std::move(pair.value());
+}
+
+// An end and the calling thread's token there.
+struct User {
+  PipeEnd* end;
+  uint32_t token;
+
+  explicit User(PipeEnd* one)
+      : end(one), token(mp::core::Enrol(one->segment()->header()).value()) {}
+
+  // 0 or an errno.
+  int Send(const std::string& text, const std::vector<int>& fds = {}) {
+    const Part part{text.data(), text.size()};
+    const auto sent = end->Send(&part, 1, fds, 0, token, Deadline::Never(), true);
+    if (!sent.ok()) return sent.error().errnum;
+    return sent.value() == PipeEnd::SentWhole(text.size()) ? 0 : -1;
+  }
+
+  struct Received {
+    int64_t outcome;
+    std::string text;
+  };
+  Received Receive(double ms = 20'000) {
+    char scratch[kMostSmall];
+    std::string payload;
+    std::string large;
+    for (;;) {
+      const auto got = end->Receive(
+          scratch,
+          end->amidst() && payload.size() == end->incoming_length() ? payload.data() : nullptr,
+          large.empty() ? nullptr : large.data(), large.size(), token, Deadline::AfterMs(ms),
+          ms != 0);
+      if (!got.ok()) return {-100 - got.error().errnum, ""};
+      switch (got.value()) {
+        case mp::core::kPipeBegun:
+          payload.resize(end->incoming_length());
+          continue;
+        case mp::core::kPipeLarge:
+          large.resize(end->large_length());
+          continue;
+        case mp::core::kPipeLargeDone:
+          return {0, large};
+        case mp::core::kPipeDone:
+          return {0, payload};
+      }
+      if (got.value() < 0) return {got.value(), ""};
+      return {0, {scratch, static_cast<size_t>(got.value())}};
+    }
+  }
+};
+
+std::string Text(size_t size) {
+  std::string text(size, '\0');
+  for (size_t i = 0; i < size; i++) text[i] = static_cast<char>(i * 31 + i / 251 + size);
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("pipe: messages of all sizes, both ways") {
+  auto pair = MakePair();
+  User a(pair.first.get());
+  std::thread echo([&] {
+    User b(pair.second.get());
+    for (;;) {
+      const auto got = b.Receive();
+      if (got.outcome != 0) break;
+      CHECK(b.Send(got.text) == 0);
+    }
+  });
+  for (size_t size : {0, 1, 4096, 4097, 65'536, 262'144, 262'145, 3'000'000}) {
+    CHECK(a.Send(Text(size)) == 0);
+    CHECK(a.Receive().text == Text(size));
+  }
+  pair.first.reset();
+  echo.join();
+}
+
+TEST_CASE("pipe: nothing, in time, and the end") {
+  auto pair = MakePair();
+  User a(pair.first.get());
+  User b(pair.second.get());
+  CHECK(a.Receive(0).outcome == mp::core::kPipeNotYet);
+  CHECK(a.Receive(5).outcome == mp::core::kPipeNotYet);
+  CHECK_FALSE(a.end->Ready());
+  CHECK(b.Send("last") == 0);
+  CHECK(a.end->Ready());
+  pair.second.reset();
+  CHECK(a.Receive().text == "last");
+  CHECK(a.Receive().outcome == mp::core::kPipeEnd);
+  CHECK(a.Receive(0).outcome == mp::core::kPipeEnd);
+  CHECK(a.Send("to nobody") == EPIPE);
+}
+
+TEST_CASE("pipe: one direction") {
+  auto pair = MakePair(false);
+  User reader(pair.first.get());
+  User writer(pair.second.get());
+  CHECK(reader.Send("x") == EBADF);
+  CHECK(writer.Receive(0).outcome == -100 - EBADF);
+  CHECK(writer.Send("x") == 0);
+  CHECK(reader.Receive().text == "x");
+}
+
+TEST_CASE("pipe: descriptors come with their message") {
+  auto pair = MakePair();
+  User a(pair.first.get());
+  User b(pair.second.get());
+  for (size_t size : {0, 10, 500'000}) {
+    auto ends = mp::core::MakePipe(true);
+    REQUIRE(ends.ok());
+    std::thread sender([&] {
+      User own(pair.first.get());
+      CHECK(own.Send("before") == 0);
+      CHECK(own.Send(Text(size), {ends.value().second.get()}) == 0);
+      CHECK(own.Send("after") == 0);
+    });
+    CHECK(b.Receive().text == "before");
+    CHECK(b.Receive().text == Text(size));
+    const auto fds = b.end->TakeFds();
+    REQUIRE(fds.size() == 1);
+    CHECK(b.Receive().text == "after");
+    sender.join();
+    CHECK(write(fds[0].get(), "!", 1) == 1);
+    char byte = 0;
+    CHECK(read(ends.value().first.get(), &byte, 1) == 1);
+    CHECK(byte == '!');
+  }
+}
+
+TEST_CASE("pipe: descriptors that are announced and do not come") {
+  auto pair = MakePair();
+  User a(pair.first.get());
+  // What is no descriptor fails only when the message has begun.
+  const pid_t child = fork();
+  if (child == 0) {
+    User own(pair.second.get());
+    (void)own.Send("x", {-1});
+    kill(getpid(), SIGKILL);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(a.Receive(5).outcome == mp::core::kPipeNotYet);
+  User b(pair.second.get());
+  CHECK(b.Send("x", {-1}) == EBADF);
+  CHECK(a.Receive(5).outcome == mp::core::kPipeNotYet);
+  CHECK(b.Send("the next one") == 0);
+  CHECK(a.Receive().text == "the next one");
+  CHECK_FALSE(a.end->amidst());
+}
+
+TEST_CASE("pipe: a message without its end is dropped") {
+  auto pair = MakePair();
+  User a(pair.first.get());
+  const pid_t child = fork();
+  if (child == 0) {
+    User own(pair.second.get());
+    const std::string text = Text(5'000'000);
+    const Part part{text.data(), text.size()};
+    (void)own.end->Send(&part, 1, {}, 0, own.token, Deadline::AfterMs(0), false);
+    kill(getpid(), SIGKILL);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  User b(pair.second.get());
+  std::thread sender([&] { CHECK(User(pair.second.get()).Send(Text(600'000)) == 0); });
+  CHECK(a.Receive().text == Text(600'000));
+  sender.join();
+  // Where there is nobody left it is reported.
+  const std::string text = Text(5'000'000);
+  const Part part{text.data(), text.size()};
+  CHECK(b.end->Send(&part, 1, {}, 0, b.token, Deadline::AfterMs(0), false).ok());
+  pair.second.reset();
+  CHECK(a.Receive().outcome == mp::core::kPipeTruncated);
+  CHECK(a.Receive().outcome == mp::core::kPipeEnd);
+}
+
+TEST_CASE("pipe: an end that has travelled") {
+  auto pair = MakePair();
+  User a(pair.first.get());
+  CHECK(a.Send("before") == 0);
+  auto socket = mp::core::Duplicate(pair.second->fd());
+  auto memory = mp::core::Duplicate(pair.second->memory_fd());
+  pair.second.reset();
+  auto end = PipeEnd::Open(std::move(socket.value()), std::move(memory.value()), 1);
+  REQUIRE(end.ok());
+  User b(end.value().get());
+  CHECK(b.Receive().text == "before");
+  CHECK(b.Send("after") == 0);
+  CHECK(a.Receive().text == "after");
+  auto other = mp::core::MakePipe(true);
+  CHECK_FALSE(
+      PipeEnd::Open(std::move(other.value().first), std::move(other.value().second), 0).ok());
+}
+
+#endif  // !_WIN32
