@@ -458,7 +458,7 @@ export class Connection {
       this.#serveReceivers(-1);
       this.#arm();
     }
-    const received = this.#receiving().receive(limit, -1, fds, into ?? elsewhere());
+    const received = this.#receiving().receive(limit, -1, fds, elsewhere() ?? into);
     return received === BAD_LENGTH ? this.#badLength() : received!;
   }
 

@@ -115,21 +115,25 @@ class Channel<T> extends Piece {
   #getters: Line<Outcome<T>> | undefined;
   #gotLarge = false;
   #putters: Line<Outcome<true>, Message> | undefined;
-  /** Words to wait for. */
-  readonly spots: { room: Spot; done: Spot };
+  readonly #spots: { room: Spot; done: Spot };
   #bell: Watch | undefined;
 
   constructor(channel: NativeChannel) {
     const { words, room, done } = channel.words();
     super(words);
     this.#native = channel;
-    this.spots = { room: { words, index: room }, done: { words, index: done } };
+    this.#spots = { room: { words, index: room }, done: { words, index: done } };
     // Here and not in each child.
     prepareCodec();
   }
 
   descriptors(): readonly number[] {
     return this.#native.fds();
+  }
+
+  /** Words to wait for. */
+  get spots(): { room: Spot; done: Spot } {
+    return this.#spots;
   }
 
   get native(): NativeChannel {
@@ -249,7 +253,7 @@ class Channel<T> extends Piece {
   }
 
   #watchRoom(wake: () => void): () => void {
-    const { room } = this.spots;
+    const { room } = this.#spots;
     const expected = this.#native.awaitWord(4 * room.index);
     if (this.#native.hasRoom()) return soon(wake);
     return watch(room, WatchFor.change, expected, wake);
@@ -376,7 +380,7 @@ class Channel<T> extends Piece {
   // --- all reported done
 
   async doneAsync(signal: AbortSignal | null | undefined): Promise<void> {
-    const { done } = this.spots;
+    const { done } = this.#spots;
     for (;;) {
       const expected = this.#native.awaitWord(4 * done.index);
       if (this.#native.unfinished() === 0) return;

@@ -95,6 +95,8 @@ export interface Transport {
 
 const POLLIN = 1;
 const SCRATCH_BYTES = 16_384;
+/** As native/core/channel.h has it. */
+const MOST_SMALL = 4096;
 let scratch: Buffer | undefined;
 
 /** Whether a received message has to be copied to be kept. */
@@ -361,11 +363,13 @@ export class PipeTransport implements Transport {
     const end = this.#end;
     const me = this.#me();
     scratch ??= Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+    // Where any small message has room.
+    const target = into !== undefined && into.length >= MOST_SMALL ? into : scratch;
     let large: Uint8Array | undefined;
     for (;;) {
       if (this.#payload !== undefined && this.#payload.length > limit) return BAD_LENGTH;
-      const outcome = end.receive(scratch, this.#payload, large, me, timeoutMs);
-      if (outcome >= 0) return outcome > limit ? BAD_LENGTH : scratch.subarray(0, outcome);
+      const outcome = end.receive(target, this.#payload, large, me, timeoutMs);
+      if (outcome >= 0) return outcome > limit ? BAD_LENGTH : target.subarray(0, outcome);
       switch (outcome) {
         case Outcome.notYet:
           return undefined;
