@@ -54,7 +54,8 @@ static_assert(kChannelOffset >= sizeof(SegmentHeader));
 constexpr size_t kChunkBytes = size_t{64} << 10;
 constexpr size_t kUnitBytes = 16;
 constexpr uint32_t kUnitsPerChunk = kChunkBytes / kUnitBytes;
-constexpr uint32_t kMostChunks = uint32_t{1} << 18;  // 16 GiB of address space; positions have room for 64
+constexpr uint32_t kMostChunks = uint32_t{1}
+                                 << 18;  // 16 GiB of address space; positions have room for 64
 
 // A message of so many bytes in one part lies between the others; it is copied while the lock is held.
 constexpr size_t kMostSmall = 4096;

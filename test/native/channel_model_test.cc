@@ -291,9 +291,9 @@ std::string ViolationOf(const Setup& setup) { return Explore(ChannelModel(setup)
 }  // namespace
 
 TEST_CASE("channel model: nobody sleeps beside an item") {
-  for (const Setup& setup : {Setup{1, 1, 0}, Setup{1, 2, 0}, Setup{2, 2, 0}, Setup{1, 0, 1},
-                             Setup{1, 0, 2}, Setup{2, 0, 2}, Setup{1, 1, 1}, Setup{2, 1, 1},
-                             Setup{1, 2, 1}, Setup{1, 1, 2}}) {
+  for (const Setup& setup :
+       {Setup{1, 1, 0}, Setup{1, 2, 0}, Setup{2, 2, 0}, Setup{1, 0, 1}, Setup{1, 0, 2},
+        Setup{2, 0, 2}, Setup{1, 1, 1}, Setup{2, 1, 1}, Setup{1, 2, 1}, Setup{1, 1, 2}}) {
     CAPTURE(setup.producers);
     CAPTURE(setup.blocked);
     CAPTURE(setup.loops);
