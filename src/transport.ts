@@ -106,8 +106,14 @@ export function isScratch(bytes: Uint8Array): boolean {
 
 /** For a message that one Buffer can hold: 4 GiB in Node 20. */
 function room(bytes: number): Buffer | undefined {
-  // Memory that nobody has touched costs nothing: what a peer announces and does not send is not paid for.
-  return bytes > constants.MAX_LENGTH ? undefined : Buffer.allocUnsafeSlow(bytes);
+  if (bytes > constants.MAX_LENGTH) return undefined;
+  try {
+    // Memory that nobody has touched costs nothing: what a peer announces and does not send is not paid for.
+    return Buffer.allocUnsafeSlow(bytes);
+  } catch {
+    // Later versions of node have no such limit, but the system has.
+    return undefined;
+  }
 }
 
 function truncated(): Error {
