@@ -37,8 +37,12 @@ export function newFds(before) {
 /** Whether such a line is a queue's bell: a pipe that is open in both directions at once. */
 export function isBell(fd) {
   if (!fd.includes('pipe:')) return false;
-  const [, flags] = /^flags:\s*([0-7]+)/m.exec(
-    readFileSync(`/proc/self/fdinfo/${fd.split(' ')[0]}`, 'utf8'),
-  );
+  let info;
+  try {
+    info = readFileSync(`/proc/self/fdinfo/${fd.split(' ')[0]}`, 'utf8');
+  } catch {
+    return true; // The collector has closed it meanwhile.
+  }
+  const [, flags] = /^flags:\s*([0-7]+)/m.exec(info);
   return (Number.parseInt(flags, 8) & constants.O_RDWR) !== 0;
 }
