@@ -298,7 +298,14 @@ class Channel<T> extends Piece {
     }
   }
 
-  /** Undefined: the time was up. */
+  /** For a task, if it need not wait. In a turn that is long it stands in line, so that nobody overtakes it meanwhile. */
+  getAtOnce(milliseconds: number): T | Nothing {
+    const mayTry = this.#getters === undefined || this.#getters.empty;
+    if (milliseconds !== 0 && (!mayTry || turnIsLong(this.#gotLarge))) return NOTHING;
+    return this.tryGet();
+  }
+
+  /** After `getAtOnce` in vain. Undefined: the time was up. */
   async getAsync(
     milliseconds: number,
     signal: AbortSignal | null | undefined,
@@ -307,12 +314,6 @@ class Channel<T> extends Piece {
       (wake) => this.#watchMessages(wake),
       () => this.#getForTask(),
     );
-    // In a turn that is long it stands in line, so that nobody overtakes it meanwhile.
-    if (milliseconds === 0 || (this.#getters.empty && !turnIsLong(this.#gotLarge))) {
-      const item = this.tryGet();
-      if (item !== NOTHING) return { value: item };
-    }
-    if (milliseconds === 0) return undefined;
     const outcome = await this.#getters.wait(milliseconds, signal, undefined);
     if (outcome === undefined) {
       // In a loop that turns slowly the time may be up before anybody has looked.
@@ -500,7 +501,11 @@ export class Queue<T = unknown> {
   async getAsync(block = true, timeout?: number | null, { signal }: AsyncOptions = {}): Promise<T> {
     this.#checkOpen();
     checkAbortSignal(signal)?.throwIfAborted();
-    const got = await this.#channel.getAsync(patience(block, timeout), signal);
+    const milliseconds = patience(block, timeout);
+    const item = this.#channel.getAtOnce(milliseconds);
+    if (item !== NOTHING) return item;
+    if (milliseconds === 0) throw new Empty();
+    const got = await this.#channel.getAsync(milliseconds, signal);
     if (got === undefined) throw new Empty();
     return got.value;
   }
@@ -654,6 +659,8 @@ export class SimpleQueue<T = unknown> {
   async getAsync({ signal }: AsyncOptions = {}): Promise<T> {
     this.#checkOpen('get');
     checkAbortSignal(signal)?.throwIfAborted();
+    const item = this.#channel.getAtOnce(-1);
+    if (item !== NOTHING) return item;
     return (await this.#channel.getAsync(-1, signal))!.value;
   }
 
