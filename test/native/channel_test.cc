@@ -276,6 +276,67 @@ TEST_CASE("channel: attached by its descriptors, bell and all") {
   CHECK_FALSE(Channel::Attach(memory(), copy(bell.fd()), copy(bell.write_fd())).ok());
 }
 
+// Whoever shares the memory may have written anything into it: an error, a message, but never a crash or a loop.
+TEST_CASE("channel: records that have been tampered with") {
+  uint64_t seed = 88172645463325252u;
+  auto random = [&](uint64_t below) {
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed % below;
+  };
+  int errors = 0;
+  int messages = 0;
+  for (int round = 0; round < 3000; round++) {
+    const auto channel = MakeChannel();
+    for (uint32_t id = 0; id < 6; id++)
+      Put(*channel, Message(id, id % 3 == 2 ? 70'000 : 20 + id * 700));
+    auto* control = channel->control();
+    char* base = static_cast<char*>(channel->segment()->base());
+    // The first chunk has the records, the next two the large messages, with their tables of parts at the front.
+    char* chunks = base + control->chunks_offset;
+    char* table = base + control->table_offset;
+    for (uint64_t change = random(6) + 1; change > 0; change--) {
+      switch (random(4)) {
+        case 0:
+          chunks[random(12'000)] = static_cast<char>(random(256));
+          break;
+        case 1:
+          chunks[random(300) * 16] ^= static_cast<char>(1 << random(8));
+          break;
+        case 2:
+          chunks[65536 * (1 + random(4)) + random(16)] = static_cast<char>(random(256));
+          break;
+        default:
+          table[random(6 * 8)] = static_cast<char>(random(256));
+      }
+    }
+    char small[kMostSmall];
+    LargeMessage large;
+    std::vector<std::string> room;
+    for (int i = 0; i < 20; i++) {
+      const auto got = channel->Get(small, &large, Me(*channel));
+      if (!got.ok()) {
+        CHECK(got.error().errnum == EBADMSG);
+        errors++;
+        break;
+      }
+      if (got.value().what == Channel::Got::kNothing) break;
+      if (got.value().what == Channel::Got::kSmall) CHECK(got.value().size <= kMostSmall);
+      if (got.value().what == Channel::Got::kSizes) {
+        room.clear();
+        large.into.clear();
+        for (size_t size : large.sizes) room.emplace_back(size, ' ');
+        for (auto& part : room) large.into.push_back(part.data());
+        continue;
+      }
+      messages++;
+    }
+  }
+  CHECK(errors > 100);
+  CHECK(messages > 1000);
+}
+
 namespace {
 
 // Threads on both ends; every message once, and those of one producer in order.
