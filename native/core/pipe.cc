@@ -403,6 +403,7 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
   large_.into.clear();
   // Whether the bytes of the piece that is being got go to their place.
   bool in_place = false;
+  bool in_vain = false;
   for (;;) {
     if (incoming_.active) {
       if (payload == nullptr) return kPipeBegun;
@@ -430,7 +431,12 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
         const auto came = Await(token, deadline, wait);
         if (!came.ok()) return came.error();
         if (came.value() == Came::kNotYet) return kPipeNotYet;
-        if (came.value() == Came::kMessage) continue;
+        if (came.value() == Came::kMessage) {
+          // There is one, and whoever is at that end of the channel does not go on: it was stopped.
+          if (in_vain && (!wait || deadline.passed())) return kPipeNotYet;
+          in_vain = true;
+          continue;
+        }
         if (!incoming_.active) return kPipeEnd;
         Forget();
         return kPipeTruncated;
