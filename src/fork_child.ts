@@ -334,13 +334,11 @@ function emptyTimers(): void {
   while (timerListQueue.peek() !== undefined) timerListQueue.shift();
   // Those that keep the loop alive: JavaScript's, all but the ones without a reference, and native ones of node, such
   // as finalisers, which are not in this queue. They run in the child, and are subtracted then.
-  const [count, references] = immediateInfo as unknown as [number, number];
-  let own = count;
+  let own = immediateInfo[0]!;
   for (let immediate = immediateQueue.head; immediate !== null; immediate = immediate._idleNext) {
     if (!immediate.hasRef()) own--;
     immediate._destroyed = true;
   }
-  const nativeReferences = Math.max(0, references - own);
   immediateQueue.head = null;
   immediateQueue.tail = null;
   // In the middle of a batch of immediates, or of timers, the rest of it is in variables of the two functions
@@ -348,8 +346,12 @@ function emptyTimers(): void {
   const { getTimerCallbacks } = internals.require('internal/timers') as unknown as TimerCallbacks;
   const { processImmediate, processTimers } = getTimerCallbacks(internals.runNextTicks);
   timersBinding.setupTimers(processImmediate, processTimers);
-  immediateInfo.fill(0);
-  immediateInfo[1] = nativeReferences;
+  // Nothing is allocated from here to the last of these lines: a garbage collection adds a native one for its
+  // finalisers, and one that was not counted and is subtracted would have the loop turn for ever.
+  const references = immediateInfo[1]! - own;
+  immediateInfo[0] = 0;
+  immediateInfo[1] = references > 0 ? references : 0;
+  immediateInfo[2] = 0;
   // For now: whatever is active loses its hold on the loop, for good. See endUnwinding.
   timersBinding.toggleImmediateRef(false);
   timersBinding.timeoutInfo.fill(0);
