@@ -293,6 +293,9 @@ function installRandom(): void {
 function quiet(stdio: number): void {
   if (rehearsing) return;
   if (plan.timers) emptyTimers();
+  // After the last immediate of a batch, too, when node has yet to tell libuv that there is none: what is active now
+  // would not hold the loop ever again.
+  else internals.timersBinding.toggleImmediateRef(false);
   if (plan.ticks) emptyTicks();
   if (plan.asyncIds) internals.clearAsyncIdStack();
   for (const event of plan.events) process.removeAllListeners(event);
