@@ -28,7 +28,7 @@ const processEntries = existsSync('src/entry')
   : [];
 
 /** What src/lazy_builtin.ts loads late, parts that would double the time of an import; and what only tests load yet. */
-const lateEntries = ['codec', 'handles'];
+const lateEntries = ['codec', 'handles', 'pool'];
 
 /** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
 function sourceOf(entry: string): string {

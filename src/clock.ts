@@ -10,6 +10,7 @@
 
 import { checkAbortSignal, wrongType } from './arguments.js';
 import { ValueError } from './errors.js';
+import { onNewIdentity } from './fork_child.js';
 import { native } from './native.js';
 
 function checkSeconds(value: unknown, name: string): number {
@@ -53,9 +54,22 @@ const SLICE_MS = native.isMainThread() ? Infinity : 250;
 /** Whether this thread must wait in slices. */
 export const waitsInSlices = SLICE_MS !== Infinity;
 
+/** Pools with unfinished tasks must be looked after so often while the thread is blocked. */
+const SERVICE_MS = 20;
+const services = new Set<() => void>();
+
+/** Has `service` called now and then while a call blocks. Answers how to stop. */
+export function onBlocking(service: () => void): () => void {
+  services.add(service);
+  return () => services.delete(service);
+}
+
+// What a parent looks after is not its child's business.
+onNewIdentity(() => services.clear());
+
 /**
  * Calls a blocking `wait`, which answers whether what it waited for has come, until it has or the time is up.
- * On the main thread that is one call.
+ * On the main thread, with no pool at work, that is one call.
  *
  * @param milliseconds negative: without a limit.
  */
@@ -63,12 +77,14 @@ export function waitInSlices(
   milliseconds: number,
   wait: (milliseconds: number) => boolean,
 ): boolean {
-  if (!waitsInSlices) return wait(milliseconds);
+  if (!waitsInSlices && (services.size === 0 || milliseconds === 0)) return wait(milliseconds);
   const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
   for (;;) {
     const left = end - performance.now();
-    if (wait(Math.max(0, Math.min(left, SLICE_MS)))) return true;
-    if (left <= SLICE_MS) return false;
+    const slice = services.size > 0 ? SERVICE_MS : SLICE_MS;
+    if (wait(Math.max(0, Math.min(left, slice)))) return true;
+    if (left <= slice) return false;
+    for (const service of services) service();
   }
 }
 

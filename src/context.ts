@@ -11,7 +11,10 @@ import { cpuCount } from './cpu.js';
 import * as errors from './errors.js';
 import { RuntimeError, ValueError } from './errors.js';
 import { forkProblem } from './fork.js';
+import { lazyPart } from './lazy_builtin.js';
 import { launch as launchByFork } from './popen/fork.js';
+import type * as PoolPart from './pool.js';
+import type { PoolConstructor, PoolContext } from './pool.js';
 import {
   activeChildren,
   BaseProcess,
@@ -75,6 +78,22 @@ function quotedList(names: readonly string[]): string {
   return names.length === 0 ? 'none' : names.map((name) => `'${name}'`).join(', ');
 }
 
+/**
+ * A Pool class bound to a context. It stands for the one in pool/, which is loaded with the first pool: an import need
+ * not pay for it.
+ */
+function poolOf(context: () => PoolContext): PoolConstructor {
+  function Pool(...given: unknown[]): object {
+    if (new.target === undefined) {
+      throw new TypeError("Class constructor Pool cannot be invoked without 'new'");
+    }
+    const { Pool: Real } = lazyPart<typeof PoolPart>('pool');
+    Object.setPrototypeOf(Pool.prototype, Real.prototype);
+    return Reflect.construct(Real, [context(), given], new.target) as object;
+  }
+  return Pool as unknown as PoolConstructor;
+}
+
 /** What every context offers. */
 const shared = {
   ...errors,
@@ -110,6 +129,7 @@ const shared = {
 /** A context bound to one start method, as `getContext` answers it. */
 export type Context = typeof shared & {
   Process: typeof BaseProcess;
+  Pool: PoolConstructor;
   getContext(method?: string | null): Context;
   getStartMethod(allowNone?: boolean): string | null;
   setStartMethod(method: string | null, force?: boolean): void;
@@ -119,6 +139,7 @@ function concrete(method: StartMethod, ProcessClass: typeof BaseProcess): Contex
   const context: Context = {
     ...shared,
     Process: ProcessClass,
+    Pool: poolOf(() => context),
     getContext: (other) => (other === undefined || other === null ? context : getContext(other)),
     getStartMethod: () => method,
     setStartMethod() {
@@ -186,6 +207,7 @@ export function getStartMethod(allowNone = false): string | null {
 export const defaultContext: Context = {
   ...shared,
   Process,
+  Pool: poolOf(() => getContext()),
   getContext,
   getStartMethod,
   setStartMethod,

@@ -82,6 +82,9 @@ export class PicklingError extends Error {}
 /** Bytes are not a value that a process of this version took apart, or name what is not here (`pickle.UnpicklingError`). */
 export class UnpicklingError extends Error {}
 
+/** An iterator has no more items (Python's `StopIteration`). */
+export class StopIteration extends Error {}
+
 /** The task or future was cancelled before it had a result (`concurrent.futures.CancelledError`). */
 export class CancelledError extends Error {}
 
@@ -128,6 +131,7 @@ named(MaybeEncodingError, 'MaybeEncodingError');
 named(RemoteError, 'RemoteError');
 named(PicklingError, 'PicklingError');
 named(UnpicklingError, 'UnpicklingError');
+named(StopIteration, 'StopIteration');
 named(CancelledError, 'CancelledError');
 named(OwnerDiedError, 'OwnerDiedError');
 named(WorkerLostError, 'WorkerLostError');

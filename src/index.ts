@@ -56,6 +56,18 @@ export {
   type TypeCode,
 } from './sharedctypes.js';
 
-export const { getAllStartMethods, freezeSupport } = defaultContext;
+export type {
+  AsyncResult,
+  IMapIterator,
+  JobOptions,
+  MapOptions,
+  PoolOptions,
+  PoolStats,
+  ProgressOptions,
+  WorkerStats,
+} from './pool.js';
+
+export const { getAllStartMethods, freezeSupport, Pool } = defaultContext;
+export type Pool = InstanceType<typeof Pool>;
 
 export default defaultContext;

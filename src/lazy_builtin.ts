@@ -31,7 +31,7 @@ export function lazyBuiltin<Id extends keyof Builtins>(id: Id): Builtins[Id] {
 }
 
 /** Entries of lib/ beside the one that is being imported. */
-type Part = 'codec' | 'handles' | 'sharedMemory';
+type Part = 'codec' | 'handles' | 'pool' | 'sharedMemory';
 
 /** A part of the package. As of node's modules: who needs it in children loads it before the fork. */
 export function lazyPart<T>(name: Part): T {

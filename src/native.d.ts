@@ -357,16 +357,29 @@ export interface NativeChannel {
 export interface Channel {
   token(): number;
   /** Puts the first `length` bytes, 4096 at most. False: no room in time. */
-  put(bytes: Uint8Array, length: number, token: number, timeoutMs: number): boolean;
-  putParts(parts: Uint8Array[], token: number, timeoutMs: number): boolean;
-  /** Whether there is one, which another process may take first. */
+  put(bytes: Uint8Array, length: number, token: number, timeoutMs: number, tag?: number): boolean;
+  putParts(parts: Uint8Array[], token: number, timeoutMs: number, tag?: number): boolean;
+  /** Whether there is one, which another process may take first. False: none in time, or `wakeAll`. */
   waitForMessage(token: number, timeoutMs: number): boolean;
   /** How many bytes were got; -1: there is nothing; -2: the next one is large and stays, see `sizes`. */
   get(bytes: Uint8Array, token: number): number;
+  /**
+   * The same, and the claim of this number says which message it is before it is taken. -4: the next one's tag is newer
+   * than `newest`, and it stays.
+   */
+  get(bytes: Uint8Array, token: number, claim: number, newest: number): number;
   /** The sizes of the parts of the message that was found to be large. */
   sizes(): number[];
   /** As `get`; -3: it was large, had the sizes of these parts, and they are filled. */
-  getInto(parts: Uint8Array[], bytes: Uint8Array, token: number): number;
+  getInto(
+    parts: Uint8Array[],
+    bytes: Uint8Array,
+    token: number,
+    claim?: number,
+    newest?: number,
+  ): number;
+  /** Whoever waits for a message waits no longer. */
+  wakeAll(): void;
   size(): number;
   hasRoom(): boolean;
   /** How many were put and not reported done. */
@@ -383,10 +396,15 @@ export interface Channel {
   /** The word's value, which says from now on that somebody waits for another one. */
   awaitWord(byteOffset: number): number;
   /**
-   * Words of the channel's memory, and where to wait for room and for the last report. To be called once; the channel
-   * is there as long as the words are kept.
+   * Words of the channel's memory: where to wait for room and for the last report, and the claims. To be called once; the
+   * channel is there as long as the words are kept.
    */
-  words(): { words: Words; room: number; done: number };
+  words(): { words: Words; room: number; done: number; claims: number };
+  /**
+   * Gives memory and descriptors back at once, where the runtime allows that, and else when they are collected. The
+   * words, and every method, must not be used afterwards.
+   */
+  release(words: Words): void;
   /** Of its memory, of its bell and, -1 where that is the same, of what rings the bell. */
   fds(): [fd: number, bell: number, ringer: number];
   /** 0: no limit. */

@@ -64,6 +64,16 @@ type Variables = Record<string, unknown>;
 /** For each function, the values of the named variables of the module that made it. */
 type Wanted = { of: unknown; names: Record<string, string> };
 
+/** What a function is made of. */
+export interface Closure {
+  /** Script, line and column. */
+  location: string;
+  /** Those that were optimised away, or are not initialised yet, are UNREADABLE. */
+  variables: Map<string, unknown>;
+}
+
+export const UNREADABLE = Symbol('unreadable');
+
 class ScopeReader {
   readonly #session = new (lazyBuiltin('node:inspector').Session)();
   readonly #key = `node-multiprocessing:${process.pid}:${performance.now()}`;
@@ -85,12 +95,7 @@ class ScopeReader {
 
   /** The variables that `fn` closes over: its innermost scope, with the ids of their values. */
   variables(fn: unknown): Map<string, string> {
-    this.#exchange.input = fn;
-    const handle = this.#post('Runtime.callFunctionOn', {
-      objectId: this.#root,
-      functionDeclaration: 'function () { return this.input; }',
-    });
-    const { internalProperties } = this.#properties(this.#objectId(handle.result));
+    const { internalProperties } = this.#properties(this.#show(fn));
     const scopes = internalProperties?.find(({ name }) => name === '[[Scopes]]');
     const [innermost] = this.#properties(this.#objectId(scopes?.value)).result;
     const found = new Map<string, string>();
@@ -98,6 +103,50 @@ class ScopeReader {
       if (value?.objectId !== undefined) found.set(name, value.objectId);
     }
     return found;
+  }
+
+  /** Where the source of `fn` begins, and every variable in reach, the innermost first; global ones excepted. */
+  closure(fn: unknown): Closure | undefined {
+    const { internalProperties } = this.#properties(this.#show(fn));
+    const at = internalProperties?.find(({ name }) => name === '[[FunctionLocation]]')?.value
+      ?.value as Inspector.Debugger.Location | undefined;
+    const scopes = internalProperties?.find(({ name }) => name === '[[Scopes]]');
+    if (at === undefined || scopes === undefined) return undefined;
+    const variables = new Map<string, unknown>();
+    for (const { value: scope } of this.#properties(this.#objectId(scopes.value)).result) {
+      if (scope?.description === undefined || scope.description === 'Global') continue;
+      for (const { name, value } of this.#properties(this.#objectId(scope)).result) {
+        if (!variables.has(name)) variables.set(name, this.#local(value));
+      }
+    }
+    return { location: `${at.scriptId}:${at.lineNumber}:${at.columnNumber ?? 0}`, variables };
+  }
+
+  #local(remote: Inspector.Runtime.RemoteObject | undefined): unknown {
+    if (remote === undefined) return UNREADABLE;
+    if (remote.objectId !== undefined) return this.value(remote.objectId);
+    const text = remote.unserializableValue;
+    if (text === undefined) return remote.value;
+    // Numbers that JSON lacks, and bigints.
+    return text.endsWith('n') ? BigInt(text.slice(0, -1)) : Number(text);
+  }
+
+  /** All objects that have `prototype` in their chain. A garbage collection comes first. */
+  heirs(prototype: object): object[] {
+    const { objects } = this.#post('Runtime.queryObjects', {
+      prototypeObjectId: this.#show(prototype),
+    }) as Inspector.Runtime.QueryObjectsReturnType;
+    return this.value(this.#objectId(objects)) as object[];
+  }
+
+  /** An id for a value. */
+  #show(value: unknown): string {
+    this.#exchange.input = value;
+    const handle = this.#post('Runtime.callFunctionOn', {
+      objectId: this.#root,
+      functionDeclaration: 'function () { return this.input; }',
+    });
+    return this.#objectId(handle.result);
   }
 
   /** The value itself, for an id. */
@@ -133,11 +182,20 @@ class ScopeReader {
   }
 }
 
-function read(wanted: readonly Wanted[], optional = false): Variables {
-  const found: Variables = {};
+/** @throws Error this build of node has no inspector, or it does not show what is asked for. */
+function reading<T>(body: (reader: ScopeReader) => T): T {
   const reader = new ScopeReader();
   reader.open();
   try {
+    return body(reader);
+  } finally {
+    reader.close();
+  }
+}
+
+function read(wanted: readonly Wanted[], optional = false): Variables {
+  const found: Variables = {};
+  reading((reader) => {
     for (const { of, names } of wanted) {
       const variables = reader.variables(of);
       for (const [name, as] of Object.entries(names)) {
@@ -146,10 +204,24 @@ function read(wanted: readonly Wanted[], optional = false): Variables {
         else if (!optional) throw new Error(`node's variable '${name}' was not found`);
       }
     }
-  } finally {
-    reader.close();
-  }
+  });
   return found;
+}
+
+/** Calls `body` with a way to see what functions close over. @throws Error the inspector is not to be had. */
+export function readingClosures<T>(body: (closure: (fn: unknown) => Closure | undefined) => T): T {
+  return reading((reader) => body((fn) => reader.closure(fn)));
+}
+
+/** All error classes of the program, whether or not anybody can name them. Collects garbage first. */
+export function allErrorClasses(): Function[] {
+  return reading((reader) =>
+    reader.heirs(Error.prototype).flatMap((object) => {
+      const Class = Object.getOwnPropertyDescriptor(object, 'constructor')?.value as unknown;
+      const isPrototype = typeof Class === 'function' && Class.prototype === object;
+      return isPrototype ? [Class as Function] : [];
+    }),
+  );
 }
 
 let internals: NodeInternals | undefined;

@@ -237,7 +237,10 @@ export class BaseProcess {
    * @throws AssertionError not started, or not a child of this process. ValueError closed.
    */
   join(timeout?: number | null): void {
-    if (this.#joinable().wait(timeoutMs(timeout)) !== null) state.children.delete(this);
+    const popen = this.#joinable();
+    if (waitInSlices(timeoutMs(timeout), (slice) => popen.wait(slice) !== null)) {
+      state.children.delete(this);
+    }
   }
 
   /** The key is a secret: JSON.stringify and Object.keys do not show it. */

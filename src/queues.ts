@@ -34,6 +34,7 @@ import {
 } from './reduction.js';
 import { malformed, objectAt, registerPiece } from './sharing.js';
 import { endWatch, newWatch } from './transport.js';
+import { load, store } from './words.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 import type { Watch } from '#native';
 
@@ -49,11 +50,11 @@ const NO_BULK: readonly ArrayBuffer[] = [];
 const SLICE_MS = 250;
 
 /** How native/binding/channel.cc answers when it is not a number of bytes. */
-const Got = { nothing: -1, sizes: -2, large: -3 } as const;
+const Got = { nothing: -1, sizes: -2, large: -3, refused: -4 } as const;
 
 /** Not an item. */
-const NOTHING = Symbol('nothing');
-type Nothing = typeof NOTHING;
+export const NOTHING = Symbol('nothing');
+export type Nothing = typeof NOTHING;
 
 /** Counts the processes that this one descends from. */
 let generation = 0;
@@ -72,6 +73,13 @@ function keep(message: Message): Message {
 /** A descriptor would have to be handed over by somebody who runs. */
 const CONTEXT: EncodeContext = { fds: false };
 
+export type Label = readonly [first: number, second: number];
+const LABEL_BYTES = 8;
+/** Of somebody who was stopped while putting. */
+const LABELLED_MS = 1000;
+/** There is an item, which the caller must not have. */
+export const REFUSED = Symbol('refused');
+
 /** Whether a message is being read in `inbox`: a hook that gets another one meanwhile needs room of its own. */
 let reading = false;
 
@@ -88,11 +96,11 @@ function read(head: Buffer, length: number, bulk: readonly ArrayBuffer[]): unkno
 /** What the latest message lends (src/heap.ts), until it is in a queue. */
 let lent: readonly Piece[] | undefined;
 
-function encodeItem(item: unknown): Message {
+function encodeItem(item: unknown, context: EncodeContext): Message {
   const outer = beginLending();
   let done = false;
   try {
-    const message = encode(item, CONTEXT);
+    const message = encode(item, context);
     done = true;
     return message;
   } finally {
@@ -104,24 +112,32 @@ function encodeItem(item: unknown): Message {
 type Outcome<T> = { value: T } | { error: unknown };
 const DONE = { value: true } as const;
 
+const RELEASED = new Proxy({} as NativeChannel, {
+  get() {
+    throw closedHandle('channel');
+  },
+});
+
 /** What a queue that is collected leaves with the event loop. */
 const forgotten = new FinalizationRegistry<Watch>(endWatch);
 
 /** A channel as this process uses it: values instead of bytes, and waiting on the event loop. */
-class Channel<T> extends Piece {
-  readonly #native: NativeChannel;
+export class Channel<T> extends Piece {
+  #native: NativeChannel;
   #token = 0;
   #generation = generation;
   #getters: Line<Outcome<T>> | undefined;
   #gotLarge = false;
   #putters: Line<Outcome<true>, Message> | undefined;
   readonly #spots: { room: Spot; done: Spot };
+  readonly #claims: number;
   #bell: Watch | undefined;
 
   constructor(channel: NativeChannel) {
-    const { words, room, done } = channel.words();
+    const { words, room, done, claims } = channel.words();
     super(words);
     this.#native = channel;
+    this.#claims = claims;
     this.#spots = { room: { words, index: room }, done: { words, index: done } };
     // Here and not in each child.
     prepareCodec();
@@ -161,7 +177,7 @@ class Channel<T> extends Piece {
 
   /** False: no room in time. */
   put(item: T, milliseconds: number): boolean {
-    const message = encodeItem(item);
+    const message = encodeItem(item, CONTEXT);
     if (lent === undefined) return this.#put(message, milliseconds);
     return this.#keeping(lent, () => this.#put(message, milliseconds));
   }
@@ -210,7 +226,7 @@ class Channel<T> extends Piece {
     milliseconds: number,
     signal: AbortSignal | null | undefined,
   ): Promise<boolean> {
-    const message = encodeItem(item);
+    const message = encodeItem(item, CONTEXT);
     const pieces = lent;
     let done = false;
     try {
@@ -311,7 +327,7 @@ class Channel<T> extends Piece {
     signal: AbortSignal | null | undefined,
   ): Promise<{ value: T } | undefined> {
     this.#getters ??= new Line(
-      (wake) => this.#watchMessages(wake),
+      (wake) => this.watchMessages(wake),
       () => this.#getForTask(),
     );
     const outcome = await this.#getters.wait(milliseconds, signal, undefined);
@@ -340,7 +356,8 @@ class Channel<T> extends Piece {
     }
   }
 
-  #watchMessages(wake: () => void): () => void {
+  /** Calls back, once, when there may be a message. Answers how to stop. */
+  watchMessages(wake: () => void): () => void {
     const channel = this.#native;
     this.#me();
     // Rings again at once if something has come meanwhile.
@@ -361,8 +378,123 @@ class Channel<T> extends Piece {
 
   #watchBell(): Watch {
     const bell = newWatch(this.#native.bellFd());
-    forgotten.register(this, bell);
+    forgotten.register(this, bell, this);
     return bell;
+  }
+
+  // --- for pools: with labels, which are read even if the item cannot be
+
+  /** Of the item that was taken last. */
+  label: Label = [0, 0];
+
+  /**
+   * Puts an item with a label of two numbers of 32 bits. `tag` counts upwards, modulo 256: see `take`.
+   *
+   * @param mayPut is asked once the item is encoded.
+   * @returns how many bytes it takes; -1: it may not. @throws PicklingError. Error ENOMEM.
+   */
+  putLabelled(
+    item: T,
+    label: Label,
+    context: EncodeContext,
+    tag: number,
+    mayPut: () => boolean = () => true,
+  ): number {
+    const message = encodeItem(item, context);
+    const pieces = lent;
+    if (!mayPut()) {
+      takeBack(pieces);
+      return -1;
+    }
+    const { headLength: at, bulk } = message;
+    if (message.head.length < at + LABEL_BYTES) {
+      const head = Buffer.allocUnsafeSlow(at + LABEL_BYTES);
+      message.head.copy(head, 0, 0, at);
+      message.head = head;
+    }
+    const { head } = message;
+    for (let i = 0; i < 4; i++) {
+      head[at + i] = label[0] >>> (8 * i);
+      head[at + 4 + i] = label[1] >>> (8 * i);
+    }
+    const length = at + LABEL_BYTES;
+    const me = this.#me();
+    let done = false;
+    try {
+      // False: somebody was stopped in the middle of putting.
+      do {
+        done =
+          bulk.length > 0 || length > MOST_SMALL
+            ? this.#native.putParts([head.subarray(0, length), ...bulk], me, LABELLED_MS, tag)
+            : this.#native.put(head, length, me, LABELLED_MS, tag);
+      } while (!done);
+    } finally {
+      if (!done) takeBack(pieces);
+    }
+    return bulk.reduce((sum, { byteLength }) => sum + byteLength, length);
+  }
+
+  /**
+   * The next item, if there is one; `label` is its label, also when the item cannot be read.
+   *
+   * @param claim the number of the caller's claim: the shared word that says which item it has.
+   * @param newest REFUSED: the item's tag is beyond this one, and it stays.
+   * @throws UnpicklingError
+   */
+  take(claim: number, newest: number): T | Nothing | typeof REFUSED {
+    const room = reading ? Buffer.allocUnsafeSlow(MOST_SMALL) : inbox;
+    const me = this.#me();
+    for (let parts: Buffer[] | undefined; ;) {
+      const got =
+        parts === undefined
+          ? this.#native.get(room, me, claim, newest)
+          : this.#native.getInto(parts, room, me, claim, newest);
+      if (got === Got.nothing) return NOTHING;
+      if (got === Got.refused) return REFUSED;
+      if (got >= 0) return this.#readLabelled(room, got, NO_BULK);
+      if (got === Got.large) {
+        const [head, ...bulk] = parts!;
+        const memory = bulk.map((bytes) => bytes.buffer as ArrayBuffer);
+        return this.#readLabelled(head!, head!.length, memory);
+      }
+      parts = this.#native.sizes().map((size) => Buffer.allocUnsafeSlow(size));
+    }
+  }
+
+  #readLabelled(head: Buffer, length: number, bulk: readonly ArrayBuffer[]): T {
+    const end = length - LABEL_BYTES;
+    this.label = [head.readUInt32LE(end), head.readUInt32LE(end + 4)];
+    return read(head, end, bulk) as T;
+  }
+
+  /** Whether there is one, within so long. Another process may take it first. */
+  waitForMessage(milliseconds: number): boolean {
+    return this.#native.waitForMessage(this.#me(), milliseconds);
+  }
+
+  /** 2 * n + 1: whoever has this claim takes, or has taken, message n; 0: none. */
+  claim(which: number): number {
+    return load(this.words, this.#claims + which) >>> 0;
+  }
+
+  /** Gives memory and descriptors back, in this process. Every use from here on throws. */
+  release(): void {
+    if (this.#bell !== undefined) {
+      forgotten.unregister(this);
+      endWatch(this.#bell);
+      this.#bell = undefined;
+    }
+    this.#native.release(this.words);
+    this.#native = RELEASED;
+  }
+
+  clearClaim(which: number): void {
+    store(this.words, this.#claims + which, 0);
+  }
+
+  /** How many messages were taken so far, modulo 2 ** 31. */
+  get taken(): number {
+    return load(this.words, this.#spots.room.index) >>> 1;
   }
 
   // --- for `wait` of connection.ts

@@ -30,7 +30,7 @@ import * as errors from './errors.js';
 import { PicklingError, UnpicklingError } from './errors.js';
 import type * as Handles from './handles.js';
 import { lazyPart } from './lazy_builtin.js';
-import { registerName, registerNamespace } from './references.js';
+import { referenceOf, registerName, registerNamespace } from './references.js';
 
 export { registerInternal };
 export { BULK_MIN } from './codec/format.js';
@@ -63,6 +63,11 @@ export const encode: typeof Codec.encode = (value, options) =>
 /** See codec/decoder.ts. */
 export const decode: typeof Codec.decode = (head, start, end, bulk, fds) =>
   (codec ?? prepareCodec()).decode(head, start, end, bulk, fds);
+
+/** Whether other processes find the function by a name. */
+export function hasReference(value: object): boolean {
+  return referenceOf(value) !== undefined;
+}
 
 // -------------------------------------------------------------------------------------------------
 // Registration

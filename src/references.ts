@@ -36,6 +36,8 @@ export const GLOBAL = 1;
 export const FILE = 2;
 export const URL_OF_MODULE = 3;
 export const BUILTIN = 4;
+/** No name: a number of src/kinship.ts, which the codec reads and writes itself. */
+export const KIN = 5;
 
 export interface Reference {
   kind: number;

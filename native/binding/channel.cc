@@ -43,6 +43,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
                         InstanceMethod<&Channel::Get>("get"),
                         InstanceMethod<&Channel::Sizes>("sizes"),
                         InstanceMethod<&Channel::GetInto>("getInto"),
+                        InstanceMethod<&Channel::WakeAll>("wakeAll"),
                         InstanceMethod<&Channel::Size>("size"),
                         InstanceMethod<&Channel::HasRoom>("hasRoom"),
                         InstanceMethod<&Channel::Unfinished>("unfinished"),
@@ -53,6 +54,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
                         InstanceMethod<&Channel::ResetBell>("resetBell"),
                         InstanceMethod<&Channel::AwaitWord>("awaitWord"),
                         InstanceMethod<&Channel::Words>("words"),
+                        InstanceMethod<&Channel::Release>("release"),
                         InstanceMethod<&Channel::Fds>("fds"),
                         InstanceMethod<&Channel::MaxItems>("maxItems"),
                         InstanceMethod<&Channel::UsedChunks>("usedChunks")});
@@ -103,13 +105,13 @@ class Channel : public Napi::ObjectWrap<Channel> {
     return Napi::Number::New(info.Env(), token.value());
   }
 
-  // put(bytes, length, token, milliseconds) → false: no room in time
+  // put(bytes, length, token, milliseconds, tag?) → false: no room in time
   Napi::Value Put(const Napi::CallbackInfo& info) {
     const core::Part part{BytesOf(info[0]).data, Number(info[1])};
-    return Append(info, &part, 1, Number(info[2]), DeadlineOf(info[3]));
+    return Append(info, &part, 1, Number(info[2]), DeadlineOf(info[3]), TagOf(info, 4));
   }
 
-  // putParts(parts, token, milliseconds)
+  // putParts(parts, token, milliseconds, tag?)
   Napi::Value PutParts(const Napi::CallbackInfo& info) {
     const auto array = info[0].As<Napi::Array>();
     std::vector<core::Part> parts;
@@ -117,12 +119,17 @@ class Channel : public Napi::ObjectWrap<Channel> {
       const Bytes bytes = BytesOf(array.Get(i));
       parts.push_back({bytes.data, bytes.size});
     }
-    return Append(info, parts.data(), parts.size(), Number(info[1]), DeadlineOf(info[2]));
+    return Append(info, parts.data(), parts.size(), Number(info[1]), DeadlineOf(info[2]),
+                  TagOf(info, 3));
+  }
+
+  static uint8_t TagOf(const Napi::CallbackInfo& info, size_t at) {
+    return info.Length() > at ? static_cast<uint8_t>(Number(info[at])) : 0;
   }
 
   Napi::Value Append(const Napi::CallbackInfo& info, const core::Part* parts, size_t count,
-                     uint32_t token, const core::Deadline& deadline) {
-    const auto put = quick_->Put(parts, count, token, deadline);
+                     uint32_t token, const core::Deadline& deadline, uint8_t tag) {
+    const auto put = quick_->Put(parts, count, token, deadline, tag);
     if (!put.ok()) return Throw(info.Env(), put.error());
     return Napi::Boolean::New(info.Env(), put.value());
   }
@@ -133,11 +140,20 @@ class Channel : public Napi::ObjectWrap<Channel> {
                               channel()->WaitForMessage(Number(info[0]), DeadlineOf(info[1])));
   }
 
-  // get(bytes, token) → how many bytes; -1: nothing; -2: a large one, see sizes()
+  // get(bytes, token, claim?, newest?) → how many bytes; -1: nothing; -2: a large one, see sizes(); -4: a newer one
   Napi::Value Get(const Napi::CallbackInfo& info) {
     large_.into.clear();
-    return Take(info, info[0], Number(info[1]));
+    return Take(info, info[0], Number(info[1]), ClaimOf(info, 2));
   }
+
+  core::Claim ClaimOf(const Napi::CallbackInfo& info, size_t at) const {
+    if (info.Length() <= at) return {};
+    const uint32_t which = Number(info[at]);
+    if (which >= core::kMostClaims) return {};
+    return {&quick_->control()->claims[which], static_cast<uint8_t>(Number(info[at + 1]))};
+  }
+
+  void WakeAll(const Napi::CallbackInfo&) { channel()->WakeAll(); }
 
   // sizes() → of the parts of the large message that get() has seen
   Napi::Value Sizes(const Napi::CallbackInfo& info) {
@@ -149,7 +165,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
     return sizes;
   }
 
-  // getInto(parts, bytes, token) → as get(); -3: it was large, and the parts, which have its sizes, are filled
+  // getInto(parts, bytes, token, claim?, newest?) → as get(); -3: it was large, and the parts, which have its sizes, are filled
   Napi::Value GetInto(const Napi::CallbackInfo& info) {
     const auto array = info[0].As<Napi::Array>();
     large_ = {};
@@ -158,11 +174,12 @@ class Channel : public Napi::ObjectWrap<Channel> {
       large_.sizes.push_back(bytes.size);
       large_.into.push_back(bytes.data);
     }
-    return Take(info, info[1], Number(info[2]));
+    return Take(info, info[1], Number(info[2]), ClaimOf(info, 3));
   }
 
-  Napi::Value Take(const Napi::CallbackInfo& info, const Napi::Value& bytes, uint32_t token) {
-    const auto got = quick_->Get(BytesOf(bytes).data, &large_, token);
+  Napi::Value Take(const Napi::CallbackInfo& info, const Napi::Value& bytes, uint32_t token,
+                   const core::Claim& claim) {
+    const auto got = quick_->Get(BytesOf(bytes).data, &large_, token, claim);
     if (!got.ok()) return Throw(info.Env(), got.error());
     int32_t answer = static_cast<int32_t>(got.value().size);
     switch (got.value().what) {
@@ -174,6 +191,9 @@ class Channel : public Napi::ObjectWrap<Channel> {
         break;
       case core::Channel::Got::kLarge:
         answer = -3;
+        break;
+      case core::Channel::Got::kRefused:
+        answer = -4;
         break;
       case core::Channel::Got::kSmall:
         break;
@@ -215,7 +235,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
                                                Number(info[0]));
     return Napi::Number::New(info.Env(), static_cast<int32_t>(word->fetch_or(1) | 1));
   }
-  // words() → { words, room, done }: what stands for the segment, and where to wait in it. To be called once, and the
+  // words() → { words, room, done, claims }: what stands for the segment, and where to wait in it. To be called once, and the
   // words to be kept: they are what keeps the channel.
   Napi::Value Words(const Napi::CallbackInfo& info) {
     Napi::Env env = info.Env();
@@ -234,7 +254,16 @@ class Channel : public Napi::ObjectWrap<Channel> {
         env, (core::kChannelOffset + offsetof(core::ChannelControl, get_state)) / 4);
     result["done"] =
         Napi::Number::New(env, (core::kChannelOffset + offsetof(core::ChannelControl, done)) / 4);
+    result["claims"] =
+        Napi::Number::New(env, (core::kChannelOffset + offsetof(core::ChannelControl, claims)) / 4);
     return result;
+  }
+
+  // release(words) → gives everything back at once, where the words are an ArrayBuffer's. Nothing may be called afterwards.
+  void Release(const Napi::CallbackInfo& info) {
+    quick_ = nullptr;
+    if (!info[0].IsTypedArray()) return;
+    (void)napi_detach_arraybuffer(info.Env(), info[0].As<Napi::TypedArray>().ArrayBuffer());
   }
 
   // fds() → of its memory, of the bell and, -1 where that is the same, of what rings it

@@ -468,10 +468,11 @@ bool Channel::WaitForRoom(const Deadline& deadline) {
 // Getting
 
 bool Channel::WaitForMessage(uint32_t token, const Deadline& deadline) {
+  const uint32_t recalls = control_->recalls.load(kSeqCst);
   for (;;) {
     const uint64_t put = control_->put_state.load(kSeqCst);
     if (CountBetween(put, control_->get_state.load(kSeqCst)) != 0) return true;
-    if (deadline.passed()) return false;
+    if (deadline.passed() || control_->recalls.load(kSeqCst) != recalls) return false;
     const bool busy =
         AwaitChange(LowWord(&control_->put_state), LowOf(put), deadline, &patience_ns_);
     // Time to look around. One chunk is the queue's own.
@@ -479,16 +480,19 @@ bool Channel::WaitForMessage(uint32_t token, const Deadline& deadline) {
   }
 }
 
-Result<Channel::Gotten> Channel::Get(void* small, LargeMessage* large, uint32_t token) {
+Result<Channel::Gotten> Channel::Get(void* small, LargeMessage* large, uint32_t token,
+                                     const Claim& claim) {
   if (Size() == 0) return Gotten{Got::kNothing, 0};
   Chain chain;
   Result<Gotten> taken = Gotten{Got::kNothing, 0};
   {
     Hold hold(this, &control_->get_lock, token, ForLock(Deadline::AfterMs(0)));
     if (!hold.held()) return taken;
-    taken = TakeFirst(&hold, small, &chain, large, token);
+    taken = TakeFirst(&hold, small, &chain, large, token, claim);
   }
   CollectIfSuspect(token);
+  // This one was woken in place of another one, who may have it.
+  if (taken.ok() && taken.value().what == Got::kRefused) WakeAll();
   if (!taken.ok() || taken.value().what != Got::kLarge) return taken;
   // Past the table of parts.
   size_t at = large->sizes.size() * sizeof(uint64_t);
@@ -510,9 +514,11 @@ Result<Channel::Gotten> Channel::Get(void* small, LargeMessage* large, uint32_t 
 
 // With the get lock held.
 Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain,
-                                           LargeMessage* large, uint32_t token) {
+                                           LargeMessage* large, uint32_t token,
+                                           const Claim& claim) {
   const OsError corrupt{EBADMSG, "get"};
-  uint32_t position = PositionOf(control_->get_state.load(kSeqCst));
+  const uint64_t state = control_->get_state.load(kSeqCst);
+  uint32_t position = PositionOf(state);
   if (position == PositionOf(control_->known_tail.load(kRelaxed))) {
     const uint64_t put = control_->put_state.load(kSeqCst);
     control_->known_tail.store(put, kRelaxed);
@@ -529,6 +535,10 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
   const uint32_t units = record->units();
   if (position % kUnitsPerChunk + units > kUnitsPerChunk) return corrupt;
   Gotten gotten{Got::kSmall, record->number(), record->tag()};
+  if (claim.word != nullptr) {
+    const uint8_t ahead = static_cast<uint8_t>(gotten.tag - claim.newest);
+    if (ahead != 0 && ahead < 128) return Gotten{Got::kRefused, 0, gotten.tag};
+  }
   if (record->kind() == Record::kSmall) {
     if (gotten.size > kMostSmall) return corrupt;
     std::memcpy(small, record->payload(), gotten.size);
@@ -566,6 +576,10 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
     return corrupt;
   }
   MP_STEP();
+  if (claim.word != nullptr) {
+    claim.word->store(2 * CountOf(state) + 1, kSeqCst);
+    MP_STEP();
+  }
   if (control_->max_bytes != 0) {
     control_->got_bytes.store(control_->got_bytes.load(kRelaxed) + record->bytes(), kSeqCst);
     MP_STEP();
@@ -607,6 +621,14 @@ void Channel::Wake(End* end) {
   if ((now & kWaiting) != 0 && word->compare_exchange_strong(now, now & ~kWaiting, kSeqCst)) {
     Unpark(word, INT32_MAX);
   }
+}
+
+// Whoever is about to sleep sees another word.
+void Channel::WakeAll() {
+  control_->recalls.fetch_add(1, kSeqCst);
+  Word* word = LowWord(&control_->put_state);
+  word->fetch_and(~kWaiting, kSeqCst);
+  Unpark(word, INT32_MAX);
 }
 
 void Channel::RingIfWanted() {

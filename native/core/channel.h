@@ -47,7 +47,7 @@
 
 namespace mp::core {
 
-constexpr uint32_t kChannelVersion = 2;
+constexpr uint32_t kChannelVersion = 3;
 // Behind the segment's header and its table of owners.
 constexpr size_t kChannelOffset = size_t{512} << 10;
 static_assert(kChannelOffset >= sizeof(SegmentHeader));
@@ -60,6 +60,8 @@ constexpr uint32_t kMostChunks = uint32_t{1}
 // A message of so many bytes in one part lies between the others; it is copied while the lock is held.
 constexpr size_t kMostSmall = 4096;
 constexpr uint32_t kMostParts = 1u << 20;
+// So many getters may say in the memory itself which message they are about.
+constexpr uint32_t kMostClaims = 704;
 
 // One end. The low half is what sleepers wait for: bit 0, somebody waits; above it, how many messages have passed.
 // The high half is the position. Changed as a whole; waiters set bit 0 alone, in the low half.
@@ -97,8 +99,13 @@ struct alignas(64) ChannelControl {
   Word room_wanted;          // and another one for room
   Word done;             // bit 0: somebody waits; above it, how many messages were reported done
   Word socket_locks[2];  // a Pipe's (pipe.h), in its first channel: one for each end
+  Word recalls;          // how often whoever waits for a message was told to look up
+
+  // For a pool: 2 * n + 1 says that its owner takes, or has taken, message n of all that were put. It is written before
+  // the commit, so it only counts once that many messages have been got; see Claim below.
+  alignas(64) Word claims[kMostClaims];
 };
-static_assert(sizeof(ChannelControl) == 7 * 64);
+static_assert(sizeof(ChannelControl) == 7 * 64 + 4 * kMostClaims);
 static_assert(offsetof(ChannelControl, put_state) == 2 * 64);
 static_assert(offsetof(ChannelControl, get_state) == 4 * 64);
 static_assert(offsetof(ChannelControl, done) == 6 * 64 + 12);
@@ -118,6 +125,13 @@ struct Part {
 struct LargeMessage {
   std::vector<size_t> sizes;
   std::vector<void*> into;
+};
+
+// How a getter of a pool gets: only what it may have, and leaving word of it.
+struct Claim {
+  Word* word = nullptr;
+  // The latest tag that it knows. Tags count upwards, modulo 256: one of the 127 behind it is a newer one.
+  uint8_t newest = 0;
 };
 
 struct ChannelLimits {
@@ -142,7 +156,7 @@ class Channel {
   static Result<std::shared_ptr<Channel>> Open(std::shared_ptr<Segment> segment, uint32_t which,
                                                Bell bell);
 
-  enum class Got { kNothing, kSmall, kLarge, kSizes };
+  enum class Got { kNothing, kSmall, kLarge, kSizes, kRefused };
   struct Gotten {
     Got what;
     size_t size;      // of a small one
@@ -156,8 +170,11 @@ class Channel {
                    uint8_t tag = 0);
   // `small` has room for kMostSmall bytes. kSizes: the next one is large, and nothing was taken; `large` has its sizes.
   // kLarge: it had the sizes that `large` says, and is where `large` says. EBADMSG: the memory has been tampered with.
-  Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token);
-  // Whether there is one, which another thread may get first.
+  // kRefused: the next one has a newer tag than the claim knows, and stays.
+  Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token, const Claim& claim = {});
+  // Whoever waits for a message waits no longer.
+  void WakeAll();
+  // Whether there is one, which another thread may get first. False: none in time, or WakeAll().
   bool WaitForMessage(uint32_t token, const Deadline& deadline);
 
   uint32_t Size() const;
@@ -207,7 +224,7 @@ class Channel {
   Result<bool> PutLarge(const Part* parts, size_t count, size_t size, uint32_t token,
                         const Deadline& deadline, uint8_t tag);
   Result<Gotten> TakeFirst(Hold* hold, void* small, Chain* chain, LargeMessage* large,
-                           uint32_t token);
+                           uint32_t token, const Claim& claim);
   uint32_t QueuedBytes() const;
   // For whoever has waited: so that they are not woken for each message.
   bool HasAmpleRoom() const;

@@ -474,6 +474,8 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
                        in_place ? static_cast<char*>(payload) + incoming_.filled : stray_.data()};
         continue;
       }
+      case Channel::Got::kRefused:  // Only of a claim.
+        return OsError{EBADMSG, "recv"};
       case Channel::Got::kLarge: {
         large_.into.clear();
         if (tag == kWhole) return kPipeLargeDone;

@@ -15,7 +15,8 @@ import { UnpicklingError } from '../errors.js';
 import { onContinue, onNewIdentity } from '../fork_child.js';
 import type * as Handles from '../handles.js';
 import { lazyPart } from '../lazy_builtin.js';
-import { resolve } from '../references.js';
+import { kinOf } from '../kinship.js';
+import { KIN, resolve } from '../references.js';
 import {
   setState,
   VERSION,
@@ -741,6 +742,7 @@ function readView(): object {
 function readReference(): object {
   need(1);
   const kind = from[at++]!;
+  if (kind === KIN) return readKin();
   const where = readText();
   const count = readLength();
   const names: string[] = [];
@@ -748,6 +750,16 @@ function readReference(): object {
   const number = reserve();
   const found = resolve({ kind, where, names });
   settle(number, found);
+  return found;
+}
+
+function readKin(): object {
+  const number = readCount();
+  const found = kinOf(number);
+  if (found === undefined) {
+    throw new UnpicklingError(`the function number ${number} of a parent is not known here`);
+  }
+  settle(reserve(), found);
   return found;
 }
 

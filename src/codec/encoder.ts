@@ -25,6 +25,7 @@ import {
   GLOBAL,
   hasPrivateMembers,
   isOfLibrary,
+  KIN,
   referenceOf,
   registryVersion,
 } from '../references.js';
@@ -874,10 +875,12 @@ function learn(prototype: object, value: object): Plan {
   if (foreign !== undefined) return foreign;
 
   const reference = referenceOf(Class);
-  if (reference === undefined || reference.kind === GLOBAL || reference.kind === BUILTIN) {
-    refuseClass(value, Class);
-  }
-  if (isOfLibrary(reference)) {
+  const isFound =
+    reference === undefined
+      ? isKin(Class)
+      : reference.kind !== GLOBAL && reference.kind !== BUILTIN;
+  if (!isFound) refuseClass(value, Class);
+  if (reference !== undefined && isOfLibrary(reference)) {
     refusePlan(`is ${describe(value)}, which cannot be sent in this version`);
   }
   checkAncestors(Class, value);
@@ -972,13 +975,34 @@ function writeClass(Class: object): void {
 
 function writeFunction(value: object): void {
   if (isKnown(value)) return;
+  const kin = context.kin?.(value, false);
+  if (kin !== undefined) {
+    writeKin(kin);
+    return;
+  }
   const reference = types.isProxy(value) ? undefined : referenceOf(value);
-  if (reference === undefined) throw refusedFunction(value);
+  if (reference === undefined) {
+    const lost = context.kin?.(value, true);
+    if (lost === undefined) throw refusedFunction(value);
+    writeKin(lost);
+    return;
+  }
   out[pos++] = REFERENCE;
   out[pos++] = reference.kind;
   writeString(reference.where);
   writeCount(reference.names.length);
   for (const name of reference.names) writeString(name);
+}
+
+function writeKin(number: number): void {
+  if (pos + 8 > room) grow(8);
+  out[pos++] = REFERENCE;
+  out[pos++] = KIN;
+  writeCount(number);
+}
+
+function isKin(value: object): boolean {
+  return context.kin?.(value, true) !== undefined;
 }
 
 function refusedFunction(value: object): PicklingError {
@@ -1103,7 +1127,8 @@ function errorClass(value: object): { Class: object; exact: boolean } {
   ) {
     const Class = constructorOf(at);
     if (typeof Class === 'function' && (Class as { prototype?: unknown }).prototype === at) {
-      if (referenceOf(Class) !== undefined && !hasPrivateMembers(Class)) return { Class, exact };
+      const isFound = referenceOf(Class) !== undefined || isKin(Class);
+      if (isFound && !hasPrivateMembers(Class)) return { Class, exact };
       // Of another realm: ours of that name.
       const name = nameOf(Class);
       const ours = (globalThis as unknown as Record<string, object>)[name];

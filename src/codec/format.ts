@@ -38,6 +38,13 @@ export interface EncodeContext {
   errors?: 'nearest' | 'refuse';
   /** What messages call the value; 'value' by default. */
   name?: string;
+  /**
+   * The number (src/kinship.ts) by which the receiver, a kin of this process by fork, knows a function or class.
+   * Undefined: it does not.
+   *
+   * @param isLost nothing else names it: the answer may be a number that the receiver will know once it is forked.
+   */
+  kin?: (value: object, isLost: boolean) => number | undefined;
 }
 
 /** For the `encode` of an object of the library. */
@@ -116,7 +123,7 @@ export const VIEW = 0xb3; // type | count: which ArrayBuffer | doubles: offset, 
 export const ARRAY_BUFFER = 0xb4; // count: which of the table
 export const HOLES = 0xb5; // count: of missing elements, only in arrays
 export const ABSENT = 0xb6; // as the value of a property: a getter has removed it; as a state: there is none
-export const REFERENCE = 0xb7; // kind | where: value | count | names: values
+export const REFERENCE = 0xb7; // kind | where: value | count | names: values; or KIN | count: its number
 export const INSTANCE = 0xb8; // class: value | OBJECT
 export const DERIVED = 0xb9; // class: value | the built-in state: value | OBJECT: own properties
 export const REDUCED = 0xba; // callable: value | args: value | state: value or ABSENT

@@ -1,0 +1,14 @@
+/** Pools, as a part of the package that is loaded when the first one is made (src/lazy_builtin.ts). */
+
+export { Engine } from './pool/engine.js';
+export { AsyncResult, IMapIterator, Pool } from './pool/pool.js';
+export type {
+  JobOptions,
+  MapOptions,
+  PoolConstructor,
+  PoolContext,
+  PoolOptions,
+  PoolStats,
+  ProgressOptions,
+  WorkerStats,
+} from './pool/pool.js';

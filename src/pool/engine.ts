@@ -1,0 +1,872 @@
+/**
+ * The parent's side of a pool: tasks out, results in, and workers that come and go. What Python's Pool does with
+ * three threads happens here in `service()`, which
+ * - blocking calls call again and again while they wait, all blocking calls of the package once a pool has work
+ *   (clock.ts), and
+ * - the event loop calls when a result has come or a worker has ended.
+ *
+ * It never blocks, and it is not entered twice. protocol.ts says how parent and workers understand each other.
+ *
+ * **When a process dies here.** A worker that was killed is noticed by its exit code, at most 25 ms later; its task, if
+ * it had one, fails with a WorkerLostError, and another worker is forked. When the parent dies, the kernel ends the
+ * workers, which are daemons.
+ *
+ * **Generations.** Workers have the functions that were there at their fork. A task with a function that they lack makes
+ * a new generation: fresh workers are forked at once, and the older ones end when they have done what they are
+ * about. While a whole pool of older ones is still busy nothing more is forked: the task waits until one of them
+ * has ended. So a loop of new closures has two pools' worth of processes at most, however fast it turns.
+ */
+
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { onBlocking } from '../clock.js';
+import { CancelledError, RuntimeError, TimeoutError, WorkerLostError } from '../errors.js';
+import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
+import { native } from '../native.js';
+import type { BaseProcess, ProcessOptions } from '../process.js';
+import { Channel, NOTHING } from '../queues.js';
+import { hasReference, type EncodeContext } from '../reduction.js';
+import { portrait } from './closures.js';
+import {
+  Board,
+  Mode,
+  MODE_BITS,
+  now,
+  Status,
+  SWITCHES,
+  TIMED,
+  type EachOutcome,
+  type Task,
+} from './protocol.js';
+import { restoreError, type RemoteError } from './remote_errors.js';
+import { work, type Callable, type WorkerSetup } from './worker.js';
+
+/** What was submitted in one call: a function, and the tasks that it makes. */
+export interface Job {
+  readonly fn: Callable;
+  /** Mode and flags of protocol.ts. */
+  readonly flags: number;
+  /** Milliseconds for each task, or each item of one; undefined: no limit. */
+  readonly limit?: number | undefined;
+  /** Whether it can be called off: `Engine.callOff`. */
+  readonly canBeOff?: boolean;
+  /** Nobody waits for it any more. */
+  readonly finished: boolean;
+  /** The next task; undefined: there is none, for now or, if `fed`, ever again. */
+  nextTask(): unknown[] | undefined;
+  readonly fed: boolean;
+  succeed(index: number, value: unknown): void;
+  succeedEach?(index: number, values: unknown[], errors: ReadonlyMap<number, unknown>): void;
+  fail(index: number, error: unknown): void;
+  /** There will be no more results. */
+  abandon(error: Error): void;
+}
+
+export interface EngineOptions {
+  processes: number;
+  initializer?: Callable | null | undefined;
+  initargs?: readonly unknown[];
+  maxTasksPerChild?: number | null | undefined;
+  /** Makes a worker's process. */
+  makeProcess: (options: ProcessOptions) => BaseProcess;
+  /** A worker was lost. True: it is not replaced, because the whole is over. */
+  onLost?: (error: WorkerLostError) => boolean;
+}
+
+/** A task that was put and has no result yet. */
+interface Pending {
+  job: Job;
+  index: number;
+  bytes: number;
+  generation: number;
+}
+
+/** Of a job, while it has tasks. */
+interface Course {
+  /** How many tasks it has made. */
+  count: number;
+  unfinished: number;
+  /** Whether it may make more. */
+  queued: boolean;
+  /** A task that it has made and that could not be put yet. */
+  held: unknown[] | undefined;
+  /** Its switch on the board, + 1; 0: none. */
+  which: number;
+}
+
+interface Member {
+  process: BaseProcess;
+  /** Its claim, and its place on the board. */
+  index: number;
+  /** Which of the pool's workers it is. */
+  place: number;
+  /** Why we have killed it, and at which task. */
+  verdict: { number: number; error: Error | undefined } | undefined;
+}
+
+/** So much is put ahead of what is finished. */
+const MOST_AHEAD = 16_384;
+const MOST_BYTES_AHEAD = 64 << 20;
+/** A blocking call looks after the workers so often. */
+export const SLICE_MS = 25;
+/** On the event loop, results are taken for so long in one turn. */
+const TURN_MS = 2;
+/** Tags of messages have eight bits: as many generations may be under way. */
+const MOST_GENERATIONS = 100;
+const MOST_PROCESSES = 704 / 4;
+/** A worker that is told to end by SIGTERM, and does not, is killed after so long. */
+const GRACE_MS = 1000;
+const NUMBERS = 0x8000_0000;
+const NO_CLAIM = 0xffff_ffff;
+/** In place of a Status. */
+const UNREADABLE = -1;
+
+export interface WorkerStats {
+  pid: number | null;
+  /** Tasks done, chunks counting as one. */
+  tasks: number;
+  /** Seconds in tasks, and between them, since it was ready. */
+  busySeconds: number;
+  idleSeconds: number;
+  /** How often the worker in this place was replaced. */
+  restarts: number;
+  /** Resident memory in bytes, what it shares with its parent included; null: the system does not tell. */
+  rss: number | null;
+}
+
+export class Engine {
+  readonly #options: EngineOptions;
+  readonly #owner = native.getpid();
+  readonly #tasks: Channel<Task | null>;
+  readonly #results: Channel<unknown>;
+  readonly #board: Board;
+  readonly #context: EncodeContext;
+
+  #generation = 0;
+  /** Workers of this generation know the functions with smaller numbers. */
+  #known = -1;
+  #missing = false;
+  #sinceRefresh = 0;
+  #wanted = 0;
+  #members: Member[] = [];
+  /** Of older generations. */
+  #retired: Member[] = [];
+  readonly #indices: number[] = [];
+  /** How often each worker was replaced. */
+  readonly #restarts: number[] = [];
+
+  /** Jobs that still have tasks to put, first come, first served. */
+  readonly #queue: Job[] = [];
+  readonly #courses = new Map<Job, Course>();
+  readonly #pending = new Map<number, Pending>();
+  #put = 0;
+  #bytes = 0;
+  #timed = 0;
+  readonly #switches: number[] = [];
+  #lastSwitch = 0;
+  /** Initializers that have failed since one succeeded. */
+  #failedStarts = 0;
+  #startError: unknown;
+  #broken: Error | undefined;
+
+  #ending: 'no' | 'close' | 'stop' | 'over' = 'no';
+  #busy = false;
+  #lastSweep = 0;
+  #watching = false;
+  #stopWatching: (() => void) | undefined;
+  #stopServing: (() => void) | undefined;
+  /** Portraits of functions, to the number of the first. */
+  readonly #portraits = new Map<string, number>();
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    const places = 4 * options.processes;
+    if (options.processes > MOST_PROCESSES) {
+      throw new RuntimeError(`a pool has at most ${MOST_PROCESSES} processes`);
+    }
+    this.#tasks = new Channel<Task | null>(new native.Channel(0));
+    this.#results = new Channel<unknown>(new native.Channel(0));
+    this.#board = new Board(places);
+    for (let index = places; index-- > 0;) this.#indices.push(index);
+    this.#context = { fds: false, kin: (value, isLost) => this.#kinOf(value, isLost) };
+  }
+
+  get processes(): number {
+    return this.#options.processes;
+  }
+
+  get workers(): readonly BaseProcess[] {
+    return [...this.#members, ...this.#retired].map(({ process }) => process);
+  }
+
+  /** Nothing is unfinished. */
+  get idle(): boolean {
+    return this.#pending.size === 0 && this.#queue.length === 0;
+  }
+
+  get broken(): Error | undefined {
+    return this.#broken;
+  }
+
+  // --- functions
+
+  #kinOf(value: object, isLost: boolean): number | undefined {
+    let number = kinNumber(value);
+    if (number === undefined) {
+      if (!isLost) return undefined;
+      number = this.#adopt(value);
+    }
+    if (number >= this.#known) this.#missing = true;
+    return number;
+  }
+
+  #adopt(value: object): number {
+    // The first generation has whatever there is: nobody need look.
+    const text = typeof value === 'function' && this.#known >= 0 ? portrait(value) : undefined;
+    const like = text === undefined ? undefined : this.#portraits.get(text);
+    const number = adopt(value, like);
+    if (text !== undefined && like === undefined) this.#portraits.set(text, number);
+    return number;
+  }
+
+  // --- jobs
+
+  /** @throws ValueError a pool that is broken; what forking throws. */
+  submit(job: Job): void {
+    this.#checkOwner();
+    if (this.#broken !== undefined) throw this.#broken;
+    const which = job.canBeOff === true ? this.#takeSwitch() : 0;
+    this.#courses.set(job, { count: 0, unfinished: 0, queued: true, held: undefined, which });
+    this.#queue.push(job);
+    if (!this.#busy) this.#pump();
+    if (this.idle) return;
+    this.#watchLater();
+    this.#stopServing ??= onBlocking(() => this.service());
+  }
+
+  #checkOwner(): void {
+    if (native.getpid() !== this.#owner) {
+      throw new RuntimeError('a pool belongs to the process that made it: make another one here');
+    }
+  }
+
+  #takeSwitch(): number {
+    const which = this.#switches.pop() ?? (this.#lastSwitch < SWITCHES ? this.#lastSwitch++ : -1);
+    if (which >= 0) this.#board.turn(which, false);
+    return which + 1;
+  }
+
+  /** Puts what there is to put. */
+  #pump(): void {
+    for (let at = 0; at < this.#queue.length && !this.#isFull();) {
+      const job = this.#queue[at]!;
+      if (!this.#feed(job)) {
+        at++;
+        continue;
+      }
+      // A callback may have submitted, or called off, something else.
+      const place = this.#queue.indexOf(job);
+      if (place >= 0) this.#queue.splice(place, 1);
+      const course = this.#courses.get(job);
+      if (course !== undefined) course.queued = false;
+      this.#forgetIfDone(job);
+    }
+  }
+
+  #isFull(): boolean {
+    return (
+      this.#pending.size >= MOST_AHEAD ||
+      this.#bytes > MOST_BYTES_AHEAD ||
+      this.#ending === 'over' ||
+      this.#broken !== undefined
+    );
+  }
+
+  /** @returns whether there is nothing more to be had from it. */
+  #feed(job: Job): boolean {
+    const course = this.#courses.get(job);
+    if (course === undefined) return true;
+    while (!job.finished) {
+      if (this.#isFull() || !this.#mayFeed(job)) return false;
+      const items = course.held ?? job.nextTask();
+      if (items === undefined) return job.fed;
+      course.held = undefined;
+      try {
+        if (!this.#send(job, course, items)) {
+          course.held = items;
+          return false;
+        }
+      } catch (error) {
+        job.fail(course.count - 1, error);
+      }
+    }
+    return true;
+  }
+
+  /** Whether the workers know its function, or fresh ones that do can be forked now. */
+  #mayFeed(job: Job): boolean {
+    let number = kinNumber(job.fn);
+    if (number === undefined) {
+      // What has a name needs no number.
+      if (this.#known >= 0 && hasReference(job.fn)) {
+        this.#grow();
+        return true;
+      }
+      number = this.#adopt(job.fn);
+    }
+    if (number < this.#known) {
+      this.#grow();
+      return true;
+    }
+    return this.#refresh((job.flags & MODE_BITS) === Mode.apply);
+  }
+
+  /** False: something in it is not known to the workers, and fresh ones cannot be forked now. */
+  #send(job: Job, course: Course, items: unknown[]): boolean {
+    const flags = job.limit === undefined ? job.flags : job.flags | TIMED;
+    const task: Task = [job.fn as Task[0], items];
+    const label = [flags, course.which] as const;
+    const mayPut = (): boolean => !this.#missing;
+    const index = course.count++;
+    for (;;) {
+      this.#missing = false;
+      const tag = this.#generation & 0xff;
+      const bytes = this.#tasks.putLabelled(task, label, this.#context, tag, mayPut);
+      if (bytes < 0) {
+        if (this.#refresh((job.flags & MODE_BITS) === Mode.apply)) continue;
+        course.count--;
+        return false;
+      }
+      const number = this.#put;
+      this.#put = (this.#put + 1) % NUMBERS;
+      this.#bytes += bytes;
+      this.#sinceRefresh++;
+      if (job.limit !== undefined) this.#timed++;
+      course.unfinished++;
+      this.#pending.set(number, { job, index, bytes, generation: this.#generation });
+      return true;
+    }
+  }
+
+  #finish(number: number): Pending | undefined {
+    const pending = this.#pending.get(number);
+    if (pending === undefined) return undefined;
+    this.#pending.delete(number);
+    this.#bytes -= pending.bytes;
+    if (pending.job.limit !== undefined) this.#timed--;
+    this.#courses.get(pending.job)!.unfinished--;
+    return pending;
+  }
+
+  #forgetIfDone(job: Job): void {
+    const course = this.#courses.get(job);
+    if (course === undefined || course.unfinished > 0 || course.queued) return;
+    this.#courses.delete(job);
+    if (course.which > 0) this.#switches.push(course.which - 1);
+  }
+
+  /** Its tasks that nobody has begun are not begun any more, and who is at one is killed. The job has been settled. */
+  callOff(job: Job): void {
+    const at = this.#queue.indexOf(job);
+    if (at >= 0) this.#queue.splice(at, 1);
+    const course = this.#courses.get(job);
+    if (course === undefined) return;
+    course.queued = false;
+    if (course.which > 0) this.#board.turn(course.which - 1, true);
+    for (const member of [...this.#members, ...this.#retired]) {
+      const number = this.#numberOf(member);
+      if (this.#pending.get(number)?.job === job) this.#kill(member, number, undefined);
+    }
+    this.#forgetIfDone(job);
+    this.service();
+  }
+
+  /** The number of the task that it has, or had last; -1: none. */
+  #numberOf(member: Member): number {
+    const claim = this.#tasks.claim(member.index);
+    return claim === 0 || !this.#isTaken(claim >>> 1) ? -1 : claim >>> 1;
+  }
+
+  #isTaken(number: number): boolean {
+    const behind = (this.#tasks.taken - number + NUMBERS) % NUMBERS;
+    return behind > 0 && behind < NUMBERS / 2;
+  }
+
+  /** Kills the worker if it is still at that task: it is stopped first, so that it cannot go on to another one. */
+  #kill(member: Member, number: number, error: Error | undefined): void {
+    member.process._popen!.signal(constants.signals.SIGSTOP);
+    awaitStop(member.process.pid!);
+    if (this.#numberOf(member) !== number) {
+      member.process._popen!.signal(constants.signals.SIGCONT);
+      return;
+    }
+    member.verdict = { number, error };
+    member.process._popen!.signal(constants.signals.SIGKILL);
+  }
+
+  // --- results
+
+  /**
+   * Takes what has come, looks after the workers and the limits, and puts what there is to put.
+   *
+   * @param limitMs it stops after so long. @returns whether there may be more.
+   */
+  service(limitMs = Infinity): boolean {
+    if (this.#busy || native.getpid() !== this.#owner || this.#ending === 'over') return false;
+    this.#busy = true;
+    try {
+      const more = this.#drain(limitMs);
+      const time = now();
+      if (time - this.#lastSweep >= SLICE_MS - 5) {
+        this.#lastSweep = time;
+        this.#sweep(time);
+      }
+      this.#pump();
+      this.#end();
+      if (this.idle) {
+        this.#stopServing?.();
+        this.#stopServing = undefined;
+      }
+      return more;
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #drain(limitMs = Infinity): boolean {
+    const end = limitMs === Infinity ? Infinity : now() + limitMs;
+    for (let count = 1; ; count++) {
+      let value: unknown;
+      let failure: unknown;
+      try {
+        value = this.#results.take(NO_CLAIM, 0);
+        if (value === NOTHING) return false;
+      } catch (error) {
+        failure = error;
+      }
+      const [number, status] = this.#results.label;
+      this.#take(number, failure === undefined ? status : UNREADABLE, value, failure);
+      if ((count & 15) === 0) {
+        if (now() > end) return true;
+        // Workers must not run out of work meanwhile.
+        if ((count & 1023) === 0) this.#pump();
+      }
+    }
+  }
+
+  #take(number: number, status: number, value: unknown, failure: unknown): void {
+    if (status === Status.broken) {
+      this.#startError = restoreError(value as RemoteError);
+      return;
+    }
+    if (status === Status.left) {
+      this.#replace(number);
+      return;
+    }
+    const pending = this.#finish(number);
+    if (pending === undefined) return;
+    const { job, index } = pending;
+    if (!job.finished) {
+      if (status === Status.value) job.succeed(index, value);
+      else if (status === Status.error) job.fail(index, restoreError(value as RemoteError));
+      else if (status === Status.each) {
+        const [values, errors] = value as EachOutcome;
+        const restored = new Map(errors.map(([at, error]) => [at, restoreError(error)]));
+        job.succeedEach!(index, values, restored);
+      } else if (status === UNREADABLE) job.fail(index, failure);
+    }
+    this.#forgetIfDone(job);
+  }
+
+  // --- workers
+
+  #sweep(time: number): void {
+    for (const member of [...this.#members, ...this.#retired]) {
+      if (member.process.exitcode !== null) this.#bury(member);
+      else if (this.#timed > 0) this.#checkLimit(member, time);
+    }
+    this.#repopulate();
+  }
+
+  #checkLimit(member: Member, time: number): void {
+    const number = this.#numberOf(member);
+    const limit = this.#pending.get(number)?.job.limit;
+    if (limit === undefined || member.verdict !== undefined) return;
+    const since = this.#board.since(member.index);
+    if (since === 0 || time - since < limit) return;
+    const text = `the task took longer than ${limit / 1000} s, and its worker was killed`;
+    this.#kill(member, number, new TimeoutError(text));
+  }
+
+  /** It has ended: who knows what became of its task. */
+  #bury(member: Member): void {
+    const { process, index } = member;
+    const exitcode = process.exitcode!;
+    const { pid } = process;
+    const claim = this.#tasks.claim(index);
+    const number = claim >>> 1;
+    // First what was taken, then who has it, then what was answered: an answer comes before the claim goes.
+    const taken = claim !== 0 && this.#isTaken(number);
+    const others = [...this.#members, ...this.#retired].some(
+      (other) => other !== member && this.#tasks.claim(other.index) === claim,
+    );
+    this.#drain();
+    const wasReady = this.#board.isReady(index);
+    if (this.#members.includes(member)) this.#countRestart(member);
+    this.#members = this.#members.filter((other) => other !== member);
+    this.#retired = this.#retired.filter((other) => other !== member);
+    this.#tasks.clearClaim(index);
+    this.#board.clear(index);
+    this.#indices.push(index);
+    process.close();
+    if (taken && !others) this.#lose(number, member, pid, exitcode);
+    if (wasReady) this.#failedStarts = 0;
+    else if (this.#ending === 'no' || !this.idle) this.#failStart(pid, exitcode);
+  }
+
+  #lose(number: number, member: Member, pid: number | null, exitcode: number): void {
+    const { process, verdict } = member;
+    const pending = this.#finish(number);
+    if (pending === undefined) return;
+    const lost = workerLost(process.name, pid, exitcode);
+    const error = verdict?.number === number ? verdict.error : lost;
+    if (error !== undefined && !pending.job.finished) pending.job.fail(pending.index, error);
+    this.#forgetIfDone(pending.job);
+    if (verdict === undefined && this.#options.onLost?.(lost) === true) this.#break(lost);
+  }
+
+  /** A worker that ends before its initializer has. */
+  #failStart(pid: number | null, exitcode: number): void {
+    this.#failedStarts++;
+    const { onLost, processes } = this.#options;
+    if (this.#ending !== 'no' && this.#ending !== 'close') return;
+    const lost = workerLost('a worker', pid, exitcode);
+    if (onLost?.(lost) === true) {
+      this.#break(lost);
+    } else if (this.#failedStarts >= Math.max(3, processes)) {
+      const error = new RuntimeError(
+        `the pool is broken: its workers end before they can work, ${this.#failedStarts} in a row ` +
+          `(exit code ${exitcode})${this.#startError === undefined ? '' : '; see the cause for what their initializer threw'}`,
+        { cause: this.#startError },
+      );
+      this.#break(error);
+    }
+  }
+
+  /** Everything fails from here on. */
+  #break(error: Error): void {
+    if (this.#broken !== undefined) return;
+    this.#broken = error;
+    this.failAll(error);
+    for (const { process } of [...this.#members, ...this.#retired]) {
+      process._popen?.signal(constants.signals.SIGTERM);
+    }
+  }
+
+  /** There will be no more results. */
+  failAll(error: Error): void {
+    const jobs = [...this.#courses.keys()];
+    this.#queue.length = 0;
+    this.#pending.clear();
+    this.#courses.clear();
+    this.#bytes = 0;
+    this.#timed = 0;
+    for (const job of jobs) if (!job.finished) job.abandon(error);
+  }
+
+  /** It has done as many tasks as it may, and is about to end. */
+  #replace(index: number): void {
+    const leaving = this.#members.find((member) => member.index === index);
+    if (leaving === undefined) return;
+    this.#countRestart(leaving);
+    this.#members = this.#members.filter((other) => other !== leaving);
+    this.#retired.push(leaving);
+    this.#repopulate();
+  }
+
+  #countRestart({ place }: Member): void {
+    this.#restarts[place] = (this.#restarts[place] ?? 0) + 1;
+  }
+
+  /** As many as there should be. */
+  #repopulate(): void {
+    if (this.#known < 0 || this.#broken !== undefined) return;
+    if (this.#ending !== 'no' && (this.#ending !== 'close' || this.idle)) return;
+    try {
+      while (this.#members.length < this.#wanted) this.#hire(1);
+    } catch (error) {
+      // The system has no room for another process. Those that are left do what there is to do.
+      if (this.#members.length === 0) this.#break(error as Error);
+    }
+  }
+
+  /** More of a generation that was begun with fewer. */
+  #grow(): void {
+    if (this.#wanted >= this.#options.processes || this.#pending.size < this.#wanted) return;
+    this.#wanted++;
+    this.#repopulate();
+  }
+
+  /**
+   * Fresh workers, that know all functions there are now.
+   *
+   * @param single for one task. @returns false: not now.
+   */
+  #refresh(single: boolean): boolean {
+    const { processes } = this.#options;
+    if (this.#known >= 0) {
+      this.#buryRetired();
+      const [oldest] = this.#pending.values();
+      const behind = oldest === undefined ? 0 : this.#generation - oldest.generation;
+      const full = this.#retired.length >= processes || this.#indices.length < processes;
+      if (full || behind > MOST_GENERATIONS) return false;
+      // Closures that are used once: one worker for each is enough.
+      this.#wanted = single && this.#sinceRefresh <= 1 ? 1 : processes;
+      this.#retired.push(...this.#members);
+      this.#members = [];
+      this.#generation++;
+    } else {
+      this.#wanted = processes;
+    }
+    this.#sinceRefresh = 0;
+    this.#board.generation = this.#generation;
+    this.#tasks.native.wakeAll();
+    this.#known = kinCount();
+    this.#hire(this.#wanted);
+    return true;
+  }
+
+  #buryRetired(): void {
+    for (const member of this.#retired) {
+      if (member.process.exitcode !== null) this.#bury(member);
+    }
+  }
+
+  /** @throws Error EAGAIN, ENOMEM, EMFILE: no room for a process. */
+  #hire(count: number): void {
+    const { initializer, initargs = [], maxTasksPerChild, makeProcess } = this.#options;
+    const kin = allKin();
+    for (let i = 0; i < count; i++) {
+      const index = this.#indices.pop();
+      if (index === undefined) return; // Others have to end before.
+      this.#board.clear(index);
+      const setup: WorkerSetup = {
+        tasks: this.#tasks,
+        results: this.#results,
+        board: this.#board,
+        index,
+        generation: this.#generation,
+        initializer,
+        initargs,
+        maxTasks: maxTasksPerChild ?? Infinity,
+        kin,
+      };
+      const process = makeProcess({ target: work, args: [setup] });
+      try {
+        process.start();
+      } catch (error) {
+        this.#indices.push(index);
+        throw error;
+      }
+      let place = 0;
+      while (this.#members.some((member) => member.place === place)) place++;
+      this.#members.push({ process, index, place, verdict: undefined });
+    }
+  }
+
+  // --- waiting
+
+  /** Waits, looking after everything, until `done` or the time is up. */
+  waitUntil(done: () => boolean, milliseconds: number): boolean {
+    this.#checkOwner();
+    const end = milliseconds < 0 ? Infinity : now() + milliseconds;
+    for (;;) {
+      this.service();
+      if (done()) return true;
+      const left = end - now();
+      if (left <= 0) return false;
+      if (this.#ending === 'over') return false;
+      this.#results.waitForMessage(Math.min(left, SLICE_MS));
+    }
+  }
+
+  /** On the event loop, if this turn ends with something unfinished. */
+  #watchLater(): void {
+    if (this.#watching) return;
+    this.#watching = true;
+    setImmediate(() => this.#watch());
+  }
+
+  #watch(): void {
+    if (native.getpid() !== this.#owner) return;
+    const more = this.service(TURN_MS);
+    if (this.idle || this.#ending === 'over') {
+      this.#watching = false;
+      return;
+    }
+    if (more) {
+      setImmediate(() => this.#watch());
+      return;
+    }
+    const stops: (() => void)[] = [];
+    const wake = (): void => {
+      this.#stopWatching?.();
+      this.#watch();
+    };
+    this.#stopWatching = () => {
+      this.#stopWatching = undefined;
+      for (const stop of stops) stop();
+    };
+    stops.push(this.#results.watchMessages(wake));
+    const timer = setTimeout(wake, SLICE_MS);
+    stops.push(() => clearTimeout(timer));
+  }
+
+  // --- the end
+
+  /** No more jobs; the workers end when all is done. */
+  close(): void {
+    if (this.#ending === 'no') this.#ending = 'close';
+    this.service();
+  }
+
+  /** Tells the workers to end once there is nothing more to do. */
+  #end(): void {
+    if (this.#ending !== 'close' || !this.idle) return;
+    this.#ending = 'stop';
+    const label = [Mode.stop, 0] as const;
+    for (let i = this.#members.length; i-- > 0;) {
+      this.#tasks.putLabelled(null, label, this.#context, this.#generation & 0xff);
+      this.#put = (this.#put + 1) % NUMBERS;
+    }
+  }
+
+  /** Ends the workers, whatever they are doing. What is unfinished fails. */
+  terminate(): void {
+    if (this.#ending === 'over' || native.getpid() !== this.#owner) return;
+    const members = [...this.#members, ...this.#retired];
+    for (const { process } of members) process._popen?.signal(constants.signals.SIGTERM);
+    this.#over();
+    const end = now() + GRACE_MS;
+    for (const { process } of members) {
+      if (process._popen!.wait(Math.max(0, end - now())) === null) {
+        process.kill();
+        process.join();
+      }
+    }
+    for (const { process } of members) process.close();
+    this.failAll(new CancelledError('the pool was terminated before this task had a result'));
+  }
+
+  #over(): void {
+    this.#ending = 'over';
+    this.#members = [];
+    this.#retired = [];
+    this.#stopWatching?.();
+    this.#stopServing?.();
+    this.#stopServing = undefined;
+    this.#tasks.release();
+    this.#results.release();
+  }
+
+  /** Waits for the workers to end, after `close`. */
+  join(milliseconds: number): boolean {
+    const ended = (): boolean => this.#joined();
+    return this.waitUntil(ended, milliseconds) || this.#ending === 'over';
+  }
+
+  #joined(): boolean {
+    if (this.#ending === 'over') return true;
+    if (this.#ending !== 'stop' && !(this.#ending === 'close' && this.idle)) return false;
+    for (const member of [...this.#members, ...this.#retired]) {
+      if (member.process._popen!.wait(SLICE_MS) === null) return false;
+      this.#bury(member);
+    }
+    this.#over();
+    return true;
+  }
+
+  async joinAsync(signal: AbortSignal | null | undefined): Promise<void> {
+    while (!this.#joinedNow()) {
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      signal?.throwIfAborted();
+      this.service();
+    }
+  }
+
+  #joinedNow(): boolean {
+    if (this.#ending === 'over') return true;
+    if (this.#ending !== 'stop') return false;
+    for (const member of [...this.#members, ...this.#retired]) {
+      if (member.process.exitcode === null) return false;
+      this.#bury(member);
+    }
+    this.#over();
+    return true;
+  }
+
+  // --- insight
+
+  stats(): { workers: WorkerStats[]; queued: number; running: number } {
+    this.#lastSweep = 0;
+    this.service();
+    const members = [...this.#members, ...this.#retired];
+    const running = members.filter((member) => this.#pending.has(this.#numberOf(member))).length;
+    return {
+      workers: members.map((member) => {
+        const { tasks, busy, idle } = this.#board.statistics(member.index);
+        return {
+          pid: member.process.pid,
+          tasks,
+          busySeconds: busy / 1000,
+          idleSeconds: idle / 1000,
+          restarts: this.#restarts[member.place] ?? 0,
+          rss: residentBytes(member.process.pid!),
+        };
+      }),
+      queued: Math.max(0, this.#pending.size - running),
+      running,
+    };
+  }
+}
+
+function workerLost(name: string, pid: number | null, exitcode: number): WorkerLostError {
+  const signal = exitcode < 0 ? (SIGNALS.get(-exitcode) ?? `signal ${-exitcode}`) : null;
+  const how = signal === null ? `ended with exit code ${exitcode}` : `was killed by ${signal}`;
+  const text = `the worker ${name} (pid ${pid}) ${how} in the middle of the task`;
+  return new WorkerLostError(text, { pid: pid!, exitcode, signal });
+}
+
+const SIGNALS = new Map(
+  Object.entries(constants.signals)
+    .toReversed()
+    .map(([name, number]) => [number, name]),
+);
+
+/** Until SIGSTOP has arrived. */
+function awaitStop(pid: number): void {
+  for (let i = 0; i < 250; i++) {
+    let stat: string;
+    try {
+      stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    } catch {
+      // It has ended; or this system has no such file, and nothing else tells.
+      native.sleepMs(2);
+      return;
+    }
+    const state = stat[stat.lastIndexOf(')') + 2];
+    if (state !== 'R' && state !== 'S' && state !== 'D') return;
+    native.sleepMs(0.2);
+  }
+}
+
+function residentBytes(pid: number): number | null {
+  try {
+    const [, resident] = readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ');
+    return Number(resident) * PAGE_BYTES;
+  } catch {
+    return null;
+  }
+}
+
+const PAGE_BYTES = 4096;

@@ -1,0 +1,161 @@
+/**
+ * What a pool's parent and its workers say to each other.
+ *
+ *   parent ──tasks──▶ workers       one channel: whoever is free takes the next one
+ *   parent ◀──results── workers     another one
+ *   board                           shared words: who has what, and what is not wanted any more
+ *
+ * The parent alone puts tasks, so that the n-th task in the channel is the n-th that it put: its number. A worker
+ * that takes a task leaves its number in the channel's memory (its claim) before the task is gone from the channel, and
+ * takes that word back after the result is in the other channel. Whatever instruction a worker dies at, its parent can
+ * tell: the task is still there (claimed, but not taken), or is lost (taken, and there is no result), or is done.
+ *
+ * Each task has a tag, the generation of workers that it needs: a function that no worker had seen makes a new
+ * generation, and older workers refuse what they cannot know, and end.
+ *
+ *   task      label: mode and flags, 1 + the number of its switch on the board (0: none)
+ *             value: [fn, items]
+ *   result    label: the task's number (of `broken` and `left`: the worker's index), status
+ */
+
+import { allocateData, type Data } from '../heap.js';
+import type { RemoteError } from './remote_errors.js';
+import { elementsOn, load, readElement, store, writeElement, type Elements } from '../words.js';
+
+/** How a task's items are given to its function. */
+export const Mode = {
+  /** All of them, once: `fn(...items)`. */
+  apply: 0,
+  /** One after another. */
+  map: 1,
+  /** One after another, each being the arguments. */
+  starmap: 2,
+  /** There is no function: the worker ends. */
+  stop: 3,
+} as const;
+export const MODE_BITS = 3;
+/** Each item has an outcome of its own. */
+export const EACH = 4;
+/** The time of each item counts. */
+export const TIMED = 8;
+
+export type Task = [fn: (...args: unknown[]) => unknown, items: unknown[]];
+
+export const Status = {
+  value: 0,
+  error: 1,
+  /** Of EACH: an EachOutcome. */
+  each: 2,
+  /** Nobody wants it any more. */
+  skipped: 3,
+  /** Of a worker: its initializer failed. */
+  broken: 4,
+  /** Of a worker: it has done as many tasks as it may. */
+  left: 5,
+} as const;
+
+export type EachOutcome = [values: unknown[], errors: [index: number, error: RemoteError][]];
+
+const GENERATION = 0;
+const FIRST_SWITCH = 1;
+/** Of tasks that can be called off. */
+export const SWITCHES = 255;
+const WORDS = FIRST_SWITCH + SWITCHES;
+
+const Real = { ready: 0, tasks: 1, busy: 2, since: 3 } as const;
+const REALS = 4;
+
+/** Milliseconds since the first process began: the same clock in all of a family. */
+export const now = (): number => performance.now();
+
+/** What is shared beside the channels. Each word has one writer. */
+export class Board {
+  readonly #data: Data;
+  readonly #reals: Elements;
+
+  /** @param workers how many may be there at once. */
+  constructor(workers: number) {
+    this.#data = allocateData(4 * WORDS + 8 * REALS * workers);
+    const { memory, byteOffset } = this.#data;
+    this.#reals = elementsOn(Float64Array, memory, byteOffset + 4 * WORDS, REALS * workers);
+  }
+
+  #word(index: number): number {
+    return this.#data.byteOffset / 4 + index;
+  }
+
+  #load(index: number): number {
+    return load(this.#data.piece.words, this.#word(index));
+  }
+
+  #store(index: number, value: number): void {
+    store(this.#data.piece.words, this.#word(index), value);
+  }
+
+  /** Workers of an older one are not needed any more. */
+  get generation(): number {
+    return this.#load(GENERATION);
+  }
+
+  set generation(value: number) {
+    this.#store(GENERATION, value);
+  }
+
+  /** Whether the tasks of this switch were called off. */
+  isOff(which: number): boolean {
+    return this.#load(FIRST_SWITCH + which) !== 0;
+  }
+
+  turn(which: number, off: boolean): void {
+    this.#store(FIRST_SWITCH + which, off ? 1 : 0);
+  }
+
+  // Of each worker, by its index.
+
+  #real(worker: number, which: number): number {
+    return readElement(this.#reals, REALS * worker + which) as number;
+  }
+
+  #setReal(worker: number, which: number, value: number): void {
+    writeElement(this.#reals, REALS * worker + which, value);
+  }
+
+  clear(worker: number): void {
+    for (let which = 0; which < REALS; which++) this.#setReal(worker, which, 0);
+  }
+
+  /** Whether its initializer has run. */
+  isReady(worker: number): boolean {
+    return this.#real(worker, Real.ready) !== 0;
+  }
+
+  setReady(worker: number): void {
+    this.#setReal(worker, Real.ready, now());
+  }
+
+  /** Milliseconds since when it is busy with this task, or with this item of a timed one; 0: it is idle. */
+  since(worker: number): number {
+    return this.#real(worker, Real.since);
+  }
+
+  begin(worker: number, time: number): void {
+    this.#setReal(worker, Real.since, time);
+  }
+
+  /** It was busy for so long. */
+  end(worker: number, milliseconds: number): void {
+    this.#setReal(worker, Real.since, 0);
+    this.#setReal(worker, Real.busy, this.#real(worker, Real.busy) + milliseconds);
+    this.#setReal(worker, Real.tasks, this.#real(worker, Real.tasks) + 1);
+  }
+
+  /** Tasks done, and milliseconds that it was busy and idle. */
+  statistics(worker: number): { tasks: number; busy: number; idle: number } {
+    const ready = this.#real(worker, Real.ready);
+    const since = this.since(worker);
+    const time = now();
+    const busy = this.#real(worker, Real.busy) + (since === 0 ? 0 : time - since);
+    const lifetime = ready === 0 ? 0 : time - ready;
+    return { tasks: this.#real(worker, Real.tasks), busy, idle: Math.max(0, lifetime - busy) };
+  }
+}

@@ -1,0 +1,312 @@
+/**
+ * What a worker does: the counterpart of `worker()` in CPython's `pool.py`.
+ *
+ * As long as there is work it runs without a turn of the event loop between two tasks; the loop gets one every few
+ * milliseconds, and before the worker goes to sleep. What tasks have left in the loop (timers, sockets) lives on: then
+ * the worker sleeps in the loop. A task that is async is awaited before the next one is taken.
+ */
+
+import { kinCount, kinNumber } from '../kinship.js';
+import { native } from '../native.js';
+import type { EncodeContext } from '../reduction.js';
+import { NOTHING, REFUSED, type Channel } from '../queues.js';
+import {
+  EACH,
+  Mode,
+  MODE_BITS,
+  now,
+  Status,
+  TIMED,
+  type Board,
+  type EachOutcome,
+  type Task,
+} from './protocol.js';
+import {
+  describeError,
+  maybeEncodingError,
+  whyUnsendable,
+  type RemoteError,
+} from './remote_errors.js';
+
+export type Callable = (...args: never[]) => unknown;
+
+export interface WorkerSetup {
+  tasks: Channel<Task | null>;
+  results: Channel<unknown>;
+  board: Board;
+  /** The number of its claim, and its place on the board. */
+  index: number;
+  generation: number;
+  initializer: Callable | null | undefined;
+  initargs: readonly unknown[];
+  /** It ends after so many tasks. */
+  maxTasks: number;
+  /** Functions that it was forked for: kept alive. */
+  kin: readonly object[];
+}
+
+/** The event loop gets a turn after so long. */
+const LONGEST_TURN_MS = 2;
+/** A sleeping worker looks so often whether it is still needed. */
+const SLICE_MS = 250;
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
+}
+
+type Fn = (...args: unknown[]) => unknown;
+
+class Worker {
+  readonly #setup: WorkerSetup;
+  readonly #context: EncodeContext;
+  #lastTurn = now();
+
+  constructor(setup: WorkerSetup) {
+    this.#setup = setup;
+    // What its own pools may number is not for its parent.
+    const inherited = kinCount();
+    this.#context = {
+      fds: false,
+      kin(value) {
+        const number = kinNumber(value);
+        return number !== undefined && number < inherited ? number : undefined;
+      },
+    };
+  }
+
+  async run(): Promise<void> {
+    const { board, index, initializer, maxTasks } = this.#setup;
+    if (initializer !== null && initializer !== undefined) await this.#initialize();
+    board.setReady(index);
+    for (let left = maxTasks; left > 0; left--) {
+      const taken = this.#take();
+      const task = taken === NOTHING ? await this.#wait() : taken;
+      if (task === undefined) return;
+      const pending = this.#perform(task);
+      if (pending !== undefined) await pending;
+      if (now() - this.#lastTurn > LONGEST_TURN_MS) await this.#turn();
+    }
+    this.#put(this.#setup.results, undefined, index, Status.left);
+  }
+
+  async #initialize(): Promise<void> {
+    const { initializer, initargs, index, results } = this.#setup;
+    try {
+      await (initializer as Fn)(...initargs);
+    } catch (error) {
+      const described = describeError(error, this.#context);
+      this.#put(results, described, index, Status.broken);
+      throw error;
+    }
+  }
+
+  async #turn(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#lastTurn = now();
+  }
+
+  /** Undefined: this worker is not needed any more. */
+  #take(): Taken | typeof NOTHING | undefined {
+    const { tasks, board, index, generation } = this.#setup;
+    if (board.generation !== generation) {
+      // It may have been woken in place of one that is needed.
+      tasks.native.wakeAll();
+      return undefined;
+    }
+    let task: Task | null | typeof NOTHING | typeof REFUSED;
+    try {
+      task = tasks.take(index, generation);
+    } catch (error) {
+      return { flags: tasks.label[0], which: tasks.label[1], task: null, error };
+    }
+    if (task === REFUSED) return undefined;
+    if (task === NOTHING) return NOTHING;
+    const [flags, which] = tasks.label;
+    if ((flags & MODE_BITS) === Mode.stop) return undefined;
+    return { flags, which, task, error: undefined };
+  }
+
+  async #wait(): Promise<Taken | undefined> {
+    const { tasks } = this.#setup;
+    await this.#turn();
+    for (;;) {
+      const taken = this.#take();
+      if (taken !== NOTHING) return taken;
+      // Timers and sockets of the tasks' go on while it sleeps.
+      if (native.loopAlive()) await new Promise<void>((resolve) => tasks.watchMessages(resolve));
+      else tasks.waitForMessage(SLICE_MS);
+    }
+  }
+
+  #perform(taken: Taken): Promise<void> | undefined {
+    const { board, index, tasks } = this.#setup;
+    const begin = now();
+    board.begin(index, begin);
+    // Before any other task can be taken in this process.
+    const number = tasks.claim(index) >>> 1;
+    const outcome = this.#outcome(taken);
+    if (!isThenable(outcome)) {
+      this.#answer(number, outcome, begin);
+      return undefined;
+    }
+    return outcome.then((settled) => this.#answer(number, settled, begin));
+  }
+
+  #answer(number: number, { status, value }: Outcome, begin: number): void {
+    const { board, index, results, tasks } = this.#setup;
+    this.#put(results, value, number, status);
+    tasks.clearClaim(index);
+    board.end(index, now() - begin);
+  }
+
+  #outcome(taken: Taken): Outcome | Promise<Outcome> {
+    const { flags, which, task, error } = taken;
+    if (task === null) return this.#failure(error);
+    if (which > 0 && this.#setup.board.isOff(which - 1)) return SKIPPED;
+    const [fn, items] = task;
+    const mode = flags & MODE_BITS;
+    if (mode !== Mode.apply) return this.#map(fn, items, flags, which);
+    try {
+      const value = fn(...items);
+      if (!isThenable(value)) return { status: Status.value, value };
+      return Promise.resolve(value).then(
+        (settled) => ({ status: Status.value, value: settled }),
+        (reason: unknown) => this.#failure(reason),
+      );
+    } catch (reason) {
+      return this.#failure(reason);
+    }
+  }
+
+  #failure(error: unknown): Outcome {
+    return { status: Status.error, value: describeError(error, this.#context) };
+  }
+
+  #map(fn: Fn, items: unknown[], flags: number, which: number): Outcome | Promise<Outcome> {
+    const star = (flags & MODE_BITS) === Mode.starmap;
+    const plain = (flags & (EACH | TIMED)) === 0 && which === 0;
+    if (!plain) return this.#mapCarefully(fn, items, flags, which, star);
+    const values = new Array<unknown>(items.length);
+    let at = 0;
+    try {
+      for (; at < items.length; at++) {
+        const value = star ? fn(...(items[at] as unknown[])) : fn(items[at]);
+        if (isThenable(value)) return this.#goOn(fn, items, star, values, at, value);
+        values[at] = value;
+      }
+    } catch (reason) {
+      return this.#failure(reason);
+    }
+    return { status: Status.value, value: values };
+  }
+
+  /** The function is async. */
+  async #goOn(
+    fn: Fn,
+    items: unknown[],
+    star: boolean,
+    values: unknown[],
+    at: number,
+    first: PromiseLike<unknown>,
+  ): Promise<Outcome> {
+    try {
+      values[at] = await first;
+      for (at++; at < items.length; at++) {
+        values[at] = await (star ? fn(...(items[at] as unknown[])) : fn(items[at]));
+      }
+    } catch (reason) {
+      return this.#failure(reason);
+    }
+    return { status: Status.value, value: values };
+  }
+
+  /** With the time of each item, an outcome of each, or a switch that may be turned off. */
+  #mapCarefully(
+    fn: Fn,
+    items: unknown[],
+    flags: number,
+    which: number,
+    star: boolean,
+  ): Outcome | Promise<Outcome> {
+    const { board, index } = this.#setup;
+    const values: unknown[] = [];
+    const errors: [number, RemoteError][] = [];
+    const isEach = (flags & EACH) !== 0;
+    const fail = (reason: unknown): Outcome | undefined => {
+      if (!isEach) return this.#failure(reason);
+      errors.push([values.length, describeError(reason, this.#context)]);
+      values.push(undefined);
+      return undefined;
+    };
+    const step = (): Outcome | Promise<Outcome> => {
+      while (values.length < items.length) {
+        if (which > 0 && board.isOff(which - 1)) return SKIPPED;
+        if ((flags & TIMED) !== 0) board.begin(index, now());
+        const item = items[values.length];
+        try {
+          const value = star ? fn(...(item as unknown[])) : fn(item);
+          if (isThenable(value)) {
+            return Promise.resolve(value).then(
+              (settled) => {
+                values.push(settled);
+                return step();
+              },
+              (reason: unknown) => fail(reason) ?? step(),
+            );
+          }
+          values.push(value);
+        } catch (reason) {
+          const failure = fail(reason);
+          if (failure !== undefined) return failure;
+        }
+      }
+      if (!isEach) return { status: Status.value, value: values };
+      return { status: Status.each, value: [values, errors] };
+    };
+    return step();
+  }
+
+  #put(results: Channel<unknown>, value: unknown, number: number, status: number): void {
+    try {
+      results.putLabelled(value, [number, status], this.#context, 0);
+    } catch (reason) {
+      const instead =
+        status === Status.each
+          ? this.#sendable(value as EachOutcome)
+          : ([maybeEncodingError(reason, value)] satisfies RemoteError);
+      const kind = status === Status.value ? Status.error : status;
+      results.putLabelled(instead, [number, kind], this.#context, 0);
+    }
+  }
+
+  /** Those that can be sent, and errors for the others. */
+  #sendable([values, errors]: EachOutcome): EachOutcome {
+    const kept = values.map((value, at) => {
+      const problem = whyUnsendable(value, this.#context);
+      if (problem === undefined) return value;
+      errors.push([at, [maybeEncodingError(problem, value)]]);
+      return undefined;
+    });
+    return [kept, errors];
+  }
+}
+
+const SKIPPED: Outcome = { status: Status.skipped, value: undefined };
+
+interface Taken {
+  flags: number;
+  which: number;
+  /** Null: it cannot be read, and `error` says why. */
+  task: Task | null;
+  error: unknown;
+}
+
+interface Outcome {
+  status: number;
+  value: unknown;
+}
+
+/** The whole life of a worker. It ends when this is settled. */
+export function work(setup: WorkerSetup): Promise<void> {
+  return new Worker(setup).run();
+}
