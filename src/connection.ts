@@ -26,12 +26,12 @@ import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { abortable, timeoutMs, waitInSlices } from './clock.js';
 import { BufferTooShort, ValueError } from './errors.js';
+import { currentGeneration } from './fork_child.js';
 import { native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import { encode, flatParts, loadFlat, prepareCodec, registerInternal } from './reduction.js';
 import {
   BAD_LENGTH,
-  currentGeneration,
   endWatch,
   FrameTransport,
   isScratch,

@@ -20,7 +20,7 @@ import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { timeoutMs, waitInSlices } from './clock.js';
 import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
-import { onNewIdentity } from './fork_child.js';
+import { currentGeneration } from './fork_child.js';
 import { beginLending, endLending, Piece, takeBack } from './heap.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
@@ -55,9 +55,8 @@ const Got = { nothing: -1, sizes: -2, large: -3 } as const;
 const NOTHING = Symbol('nothing');
 type Nothing = typeof NOTHING;
 
-/** Counts the processes that this one descends from. */
-let generation = 0;
-onNewIdentity(() => generation++);
+/** By a name of this module's: reached through another file of lib/, it would be a twentieth of a put and a get. */
+const generationNow = currentGeneration;
 
 function isLarge({ headLength, bulk }: Message): boolean {
   return bulk.length > 0 || headLength > MOST_SMALL;
@@ -111,7 +110,7 @@ const forgotten = new FinalizationRegistry<Watch>(endWatch);
 class Channel<T> extends Piece {
   readonly #native: NativeChannel;
   #token = 0;
-  #generation = generation;
+  #generation = generationNow();
   #getters: Line<Outcome<T>> | undefined;
   #gotLarge = false;
   #putters: Line<Outcome<true>, Message> | undefined;
@@ -141,6 +140,7 @@ class Channel<T> extends Piece {
   }
 
   #me(): number {
+    const generation = generationNow();
     if (this.#generation !== generation) {
       this.#generation = generation;
       this.#token = 0;

@@ -18,7 +18,7 @@ import { constants } from 'node:buffer';
 import { constants as system } from 'node:os';
 import { waitInSlices } from './clock.js';
 import { EOFError } from './errors.js';
-import { onNewIdentity } from './fork_child.js';
+import { currentGeneration, onNewIdentity } from './fork_child.js';
 import { native } from './native.js';
 import type { PipeEnd, Watch } from '#native';
 
@@ -274,7 +274,7 @@ export class PipeTransport implements Transport {
   readonly side: number;
   readonly bell: Bell;
   #token = 0;
-  #generation = generation;
+  #generation = currentGeneration();
   /** The message that is received in part. */
   #payload: Buffer | undefined;
 
@@ -306,6 +306,7 @@ export class PipeTransport implements Transport {
   }
 
   #me(): number {
+    const generation = currentGeneration();
     if (this.#generation !== generation) {
       this.#generation = generation;
       this.#token = 0;
@@ -318,7 +319,7 @@ export class PipeTransport implements Transport {
   }
 
   get amidst(): boolean {
-    return this.#generation === generation && this.#end.amidst();
+    return this.#generation === currentGeneration() && this.#end.amidst();
   }
 
   poll(timeoutMs: number): boolean {
@@ -429,18 +430,11 @@ export class PipeTransport implements Transport {
  * parent's watches, and lets go of them at once: it waits for nothing that its parent waited for.
  */
 const watches = new Set<Watch>();
-let generation = 0;
 
 onNewIdentity(() => {
-  generation++;
   for (const watch of watches) watch.close();
   watches.clear();
 });
-
-/** Changes with every fork, in the child: what waited before waits in the parent. */
-export function currentGeneration(): number {
-  return generation;
-}
 
 /** @throws Error EMFILE, ENFILE, ENOSPC: no room to watch. */
 export function newWatch(fd?: number): Watch {
