@@ -21,7 +21,6 @@
 
 import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
-import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { abortable, endAfter, leftUntil, timeoutMs, waitInSlices } from './clock.js';
@@ -39,6 +38,7 @@ import {
   type Outgoing,
   PipeTransport,
   SLICE_MS,
+  systemError,
   type Transport,
 } from './transport.js';
 import { nextTurn, turnIsLong } from './waiting.js';
@@ -51,9 +51,7 @@ export type BytesLike = NodeJS.ArrayBufferView | ArrayBufferLike;
 
 /** Python's OSError without a number, for a misuse. */
 function misuse(message: string, code: 'EBADF' | 'EMSGSIZE'): Error {
-  const error = native.makeErrnoError(constants.errno[code], 'connection');
-  error.message = message;
-  return error;
+  return systemError(code, 'connection', message);
 }
 
 function bytesOf(value: unknown): Uint8Array {

@@ -33,7 +33,7 @@ import {
   type Message,
 } from './reduction.js';
 import { malformed, objectAt, registerPiece } from './sharing.js';
-import { endWatch, newWatch } from './transport.js';
+import { endWatch, newWatch, systemError } from './transport.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 import type { Watch } from '#native';
 
@@ -402,11 +402,7 @@ function soon(callback: () => void): () => void {
 
 /** An operation on what this process has closed, as node tells of a descriptor. */
 function closedHandle(syscall: string): Error {
-  return Object.assign(new Error(`EBADF: handle is closed, ${syscall}`), {
-    code: 'EBADF',
-    errno: -9,
-    syscall,
-  });
+  return systemError('EBADF', syscall, `EBADF: handle is closed, ${syscall}`);
 }
 
 const LARGEST_SIZE = 0x3fff_ffff;

@@ -16,7 +16,7 @@
 
 import { constants } from 'node:buffer';
 import { constants as system } from 'node:os';
-import { waitInSlices } from './clock.js';
+import { waitInSlices, waitsInSlices } from './clock.js';
 import { EOFError } from './errors.js';
 import { currentGeneration, onNewIdentity } from './fork_child.js';
 import { native } from './native.js';
@@ -116,10 +116,27 @@ function room(bytes: number): Buffer | undefined {
   }
 }
 
+/** As a failed system call's, where there was none, or with a message that says more. */
+export function systemError(
+  code: 'EBADF' | 'ECONNRESET' | 'EMSGSIZE',
+  syscall: string,
+  message: string,
+): Error {
+  return Object.assign(new Error(message), { errno: -system.errno[code], code, syscall });
+}
+
 function truncated(): Error {
-  const error = native.makeErrnoError(system.errno.ECONNRESET, 'recv') as NodeJS.ErrnoException;
-  error.message = 'got end of file during message';
-  return error;
+  return systemError('ECONNRESET', 'recv', 'got end of file during message');
+}
+
+/** `receive`, which answers undefined when nothing has come, in slices: for a Worker. */
+function receiveInSlices<T>(
+  timeoutMs: number,
+  receive: (sliceMs: number) => T | undefined,
+): T | undefined {
+  let received: T | undefined;
+  waitInSlices(timeoutMs, (slice) => (received = receive(slice)) !== undefined);
+  return received;
 }
 
 /** Frames on a descriptor: a socket, or anything else that can be read and written. */
@@ -147,7 +164,7 @@ export class FrameTransport implements Transport {
   }
 
   sendBytes(bytes: Uint8Array, offset: number, size: number): void {
-    if (MAIN_THREAD) {
+    if (!waitsInSlices) {
       native.sendFrame(this.fd, bytes, offset, size, -1);
       return;
     }
@@ -171,13 +188,8 @@ export class FrameTransport implements Transport {
     fds?: number[],
     into?: Uint8Array,
   ): Uint8Array | typeof BAD_LENGTH | undefined {
-    if (MAIN_THREAD || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
-    let received: Uint8Array | typeof BAD_LENGTH | undefined;
-    waitInSlices(timeoutMs, (slice) => {
-      received = this.#receive(limit, slice, fds, into);
-      return received !== undefined;
-    });
-    return received;
+    if (!waitsInSlices || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
+    return receiveInSlices(timeoutMs, (slice) => this.#receive(limit, slice, fds, into));
   }
 
   #receive(
@@ -250,8 +262,6 @@ export class FrameTransport implements Transport {
     native.close(this.fd);
   }
 }
-
-const MAIN_THREAD = native.isMainThread();
 
 // -------------------------------------------------------------------------------------------------
 // The ends of a Pipe
@@ -329,7 +339,7 @@ export class PipeTransport implements Transport {
   }
 
   sendBytes(bytes: Uint8Array, offset: number, size: number): void {
-    if (MAIN_THREAD) {
+    if (!waitsInSlices) {
       this.#end.send(bytes, offset, size, this.#me());
       return;
     }
@@ -352,13 +362,8 @@ export class PipeTransport implements Transport {
     fds?: number[],
     into?: Uint8Array,
   ): Uint8Array | typeof BAD_LENGTH | undefined {
-    if (MAIN_THREAD || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
-    let received: Uint8Array | typeof BAD_LENGTH | undefined;
-    waitInSlices(timeoutMs, (slice) => {
-      received = this.#receive(limit, slice, fds, into);
-      return received !== undefined;
-    });
-    return received;
+    if (!waitsInSlices || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
+    return receiveInSlices(timeoutMs, (slice) => this.#receive(limit, slice, fds, into));
   }
 
   #receive(
