@@ -32,7 +32,7 @@ const MALFORMED = -6;
 const STATE_DOUBLES = 9;
 const LENGTH = 0;
 const FILLED = 1;
-const SPIN_SCORE = 5;
+const PATIENCE = 5;
 
 /** What is sent, and how far it is. */
 export interface Outgoing {
@@ -151,7 +151,7 @@ export class FrameTransport implements Transport {
   constructor(fd: number) {
     this.fd = fd;
     this.#state[LENGTH] = -1;
-    this.#state[SPIN_SCORE] = 1;
+    this.#state[PATIENCE] = 1;
   }
 
   get amidst(): boolean {

@@ -9,14 +9,10 @@
 
 #include <cstdio>
 
+#include "core/fd_passing.h"
+
 namespace mp::core {
 namespace {
-
-#if defined(MSG_NOSIGNAL)
-constexpr int kNoSignal = MSG_NOSIGNAL;
-#else
-constexpr int kNoSignal = 0;
-#endif
 
 #if defined(__linux__)
 

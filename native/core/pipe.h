@@ -48,6 +48,7 @@
 
 #include "core/channel.h"
 #include "core/fd.h"
+#include "core/patience.h"
 
 namespace mp::core {
 
@@ -66,17 +67,6 @@ enum PipeOutcome : int64_t {
       -5,  // the next one has large_length() bytes and stays: come again with memory for it
   kPipeLargeDone = -6,  // it is there
   kPipeDone = -7,       // the message of pieces is complete
-};
-
-// What has been learnt about waiting awake, as in frame.cc.
-struct Patience {
-  int score = 8;
-  int sleeps = 0;
-  int probe_after = 0;
-
-  bool MayTry();
-  void Paid();
-  void Failed();
 };
 
 // One end, as one thread uses it. It owns the socket.
@@ -163,7 +153,7 @@ class PipeEnd {
   std::shared_ptr<Channel> tx_;
   std::shared_ptr<Channel> rx_;
   Word* socket_lock_ = nullptr;
-  Patience patience_;
+  Patience patience_{kMostPatience, 0, 0};
 
   uint64_t sending_ = 0;
   uint32_t sent_messages_ = 0;
