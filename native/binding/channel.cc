@@ -24,27 +24,21 @@ namespace {
 class Channel : public Napi::ObjectWrap<Channel> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(env, "Channel",
-                       {InstanceMethod<&Channel::Token>("token"),
-                        InstanceMethod<&Channel::Put>("put"),
-                        InstanceMethod<&Channel::PutParts>("putParts"),
-                        InstanceMethod<&Channel::WaitForMessage>("waitForMessage"),
-                        InstanceMethod<&Channel::Get>("get"),
-                        InstanceMethod<&Channel::Sizes>("sizes"),
-                        InstanceMethod<&Channel::GetInto>("getInto"),
-                        InstanceMethod<&Channel::Size>("size"),
-                        InstanceMethod<&Channel::HasRoom>("hasRoom"),
-                        InstanceMethod<&Channel::Unfinished>("unfinished"),
-                        InstanceMethod<&Channel::Done>("done"),
-                        InstanceMethod<&Channel::WaitUntilDone>("waitUntilDone"),
-                        InstanceMethod<&Channel::BellFd>("bellFd"),
-                        InstanceMethod<&Channel::WantBell>("wantBell"),
-                        InstanceMethod<&Channel::ResetBell>("resetBell"),
-                        InstanceMethod<&Channel::AwaitWord>("awaitWord"),
-                        InstanceMethod<&Channel::Words>("words"),
-                        InstanceMethod<&Channel::Fds>("fds"),
-                        InstanceMethod<&Channel::MaxItems>("maxItems"),
-                        InstanceMethod<&Channel::UsedChunks>("usedChunks")});
+    return DefineClass(
+        env, "Channel",
+        {InstanceMethod<&Channel::Token>("token"), InstanceMethod<&Channel::Put>("put"),
+         InstanceMethod<&Channel::PutParts>("putParts"),
+         InstanceMethod<&Channel::WaitForMessage>("waitForMessage"),
+         InstanceMethod<&Channel::Get>("get"), InstanceMethod<&Channel::Sizes>("sizes"),
+         InstanceMethod<&Channel::GetInto>("getInto"), InstanceMethod<&Channel::Size>("size"),
+         InstanceMethod<&Channel::HasRoom>("hasRoom"),
+         InstanceMethod<&Channel::Unfinished>("unfinished"), InstanceMethod<&Channel::Done>("done"),
+         InstanceMethod<&Channel::WaitUntilDone>("waitUntilDone"),
+         InstanceMethod<&Channel::BellFd>("bellFd"),
+         InstanceMethod<&Channel::ResetBell>("resetBell"),
+         InstanceMethod<&Channel::AwaitWord>("awaitWord"), InstanceMethod<&Channel::Words>("words"),
+         InstanceMethod<&Channel::Fds>("fds"), InstanceMethod<&Channel::MaxItems>("maxItems"),
+         InstanceMethod<&Channel::UsedChunks>("usedChunks")});
   }
 
   explicit Channel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Channel>(info) {
@@ -167,13 +161,9 @@ class Channel : public Napi::ObjectWrap<Channel> {
     return Napi::Boolean::New(info.Env(), channel()->WaitUntilDone(DeadlineOf(info, 0)));
   }
 
-  // bellFd() → what to poll for a message, after wantBell()
+  // bellFd() → what to poll for a message, after resetBell()
   Napi::Value BellFd(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), channel()->bell().fd());
-  }
-  // wantBell() → true: there is a message already
-  Napi::Value WantBell(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(), channel()->WantBell());
   }
   void ResetBell(const Napi::CallbackInfo&) { channel()->ResetBell(); }
 

@@ -105,11 +105,6 @@ void Bell::Reset() const {
   }
 }
 
-void Bell::Close() {
-  read_.Reset();
-  write_.Reset();
-}
-
 }  // namespace mp::core
 
 #endif  // !_WIN32

@@ -11,7 +11,7 @@
 //
 // Descriptors that are no sockets (a pipe that another program made) work as well, more slowly.
 //
-// When the peer dies in the middle of a frame, the rest of it never comes: kTruncated, never a short message.
+// When the peer dies in the middle of a frame, the rest of it never comes: kFrameTruncated, never a short message.
 #pragma once
 
 #if !defined(_WIN32)

@@ -30,7 +30,7 @@
 //
 // What a death costs: in the channel at most the message that was about to be sent or received (channel.h). A sender
 // killed between two pieces leaves a message without an end: it is dropped when the next one begins, or reported
-// (kTruncated) when there will be none. Killed between a begin and its descriptors: who waits for them
+// (kPipeTruncated) when there will be none. Killed between a begin and its descriptors: who waits for them
 // finds that the token's owner has died, or has gone on with another message, and drops this one. A receiver that dies with a begin leaves pieces and
 // descriptors that nobody knows: they are dropped by the next one.
 //
@@ -129,7 +129,6 @@ class PipeEnd {
   static constexpr uint64_t kHeadSent = 2;
 
   Result<void> OpenChannels();
-  bool IsDuplex() const;
   bool HungUp() const;
   Result<bool> Put(const Part* parts, size_t count, uint8_t tag, uint32_t token,
                    const Deadline& deadline, bool wait);
