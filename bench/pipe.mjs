@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { Driver, shuffled } from './support/driver.mjs';
 import { pythonVersion } from './support/machine.mjs';
 import { summary } from './support/statistics.mjs';
-import { figures, milliseconds, times, verdict } from './support/table.mjs';
+import { figures, milliseconds, timesOf } from './support/table.mjs';
 
 const peer = (name) => fileURLToPath(new URL(`peers/pipe.${name}`, import.meta.url));
 
@@ -96,9 +96,7 @@ export async function run({ quick, log }) {
     const found = medians[row];
     const cells = NAMES.map((name) => (found[name] ? duration(found[name].median) : '–'));
     if (found.python === undefined) return [label, ...cells, ''];
-    const ratio = found.python.median / found.ours.median;
-    const met = target === undefined ? '' : `  ${verdict(ratio >= target, `≥ ${target}×`)}`;
-    return [label, ...cells, `${times(ratio)}${met}`];
+    return [label, ...cells, timesOf(found.python.median / found.ours.median, target)];
   });
   return {
     figures: medians,

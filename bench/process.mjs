@@ -12,7 +12,7 @@ import { Driver, shuffled } from './support/driver.mjs';
 import { describeMachine, pythonVersion } from './support/machine.mjs';
 import { availableMemory } from './support/memory.mjs';
 import { summary } from './support/statistics.mjs';
-import { mebibytes, milliseconds, times, verdict } from './support/table.mjs';
+import { mebibytes, milliseconds, timesOf } from './support/table.mjs';
 
 const peer = (name) => fileURLToPath(new URL(`peers/process.${name}`, import.meta.url));
 
@@ -116,9 +116,7 @@ function timeRows({ megabytes, peers }) {
   return Object.entries(peers).map(([name, { ms, startMs, firstMs }]) => {
     const { label, target } = PEERS[name];
     const ratio = ms.median / ours;
-    let last = name === 'ours' ? '' : times(ratio);
-    if (target !== undefined && megabytes === 0)
-      last += `  ${verdict(ratio >= target, `≥ ${target}×`)}`;
+    const last = name === 'ours' ? '' : timesOf(ratio, megabytes === 0 ? target : undefined);
     return [
       heapLabel(megabytes),
       label,

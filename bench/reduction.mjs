@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { Driver, shuffled } from './support/driver.mjs';
 import { pythonVersion } from './support/machine.mjs';
 import { summary } from './support/statistics.mjs';
-import { figures, times, verdict } from './support/table.mjs';
+import { figures, timesOf } from './support/table.mjs';
 
 const peer = (name) => fileURLToPath(new URL(`peers/reduction.${name}`, import.meta.url));
 const node = (name) => Driver.node(name, peer('node.mjs'), [], [name]);
@@ -79,8 +79,7 @@ function rows(results) {
     return Object.entries(peers).map(([name, { dumps, loads }]) => {
       const ratio = both(peers[name]) / both(peers.ours);
       const { label, target } = PEERS[name];
-      let last = name === 'ours' ? '' : times(ratio);
-      if (target !== undefined) last += `  ${verdict(ratio >= target, `≥ ${target}×`)}`;
+      const last = name === 'ours' ? '' : timesOf(ratio, target);
       return [
         VALUES[value].label,
         label,

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { Driver, shuffled } from './support/driver.mjs';
 import { pythonVersion } from './support/machine.mjs';
 import { summary } from './support/statistics.mjs';
-import { figures, times, verdict } from './support/table.mjs';
+import { figures, timesOf } from './support/table.mjs';
 
 const peer = (name) => fileURLToPath(new URL(`peers/shared_memory.${name}`, import.meta.url));
 
@@ -71,9 +71,7 @@ function rows(results) {
     const { label, target } = MEASURES[what];
     return Object.entries(peers).map(([name, { median, p99 }]) => {
       const ratio = median / peers.ours.median;
-      let last = name === 'ours' ? '' : times(ratio);
-      if (name !== 'ours' && target !== undefined)
-        last += `  ${verdict(ratio >= target, `≥ ${target}×`)}`;
+      const last = name === 'ours' ? '' : timesOf(ratio, target);
       return [label, PEERS[name].label, microseconds(median), microseconds(p99), last];
     });
   });

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { Driver, shuffled } from './support/driver.mjs';
 import { pythonVersion } from './support/machine.mjs';
 import { summary } from './support/statistics.mjs';
-import { figures, milliseconds, times, verdict } from './support/table.mjs';
+import { figures, milliseconds, timesOf, verdict } from './support/table.mjs';
 
 const peer = (name) => fileURLToPath(new URL(`peers/synchronize.${name}`, import.meta.url));
 
@@ -82,12 +82,11 @@ export async function run({ quick, log }) {
   const rows = Object.entries(ROWS).map(([row, { label, target }]) => {
     const { ours, python } = medians[row];
     if (python === undefined) return [label, duration(ours.median), '–', ''];
-    const ratio = python.median / ours.median;
     return [
       label,
       duration(ours.median),
       duration(python.median),
-      `${times(ratio)}  ${verdict(ratio >= target, `≥ ${target}×`)}`,
+      timesOf(python.median / ours.median, target),
     ];
   });
   const { ours, python } = create;

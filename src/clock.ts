@@ -31,6 +31,24 @@ export function timeoutMs(timeout: number | null | undefined, name = 'timeout'):
   return Math.max(0, seconds * 1000);
 }
 
+/** The time that a call with Python's `block, timeout` may wait, as `timeoutMs` answers. */
+export function patience(block: boolean, timeout: number | null | undefined): number {
+  // Options in the wrong place would be lost in silence.
+  if (typeof block === 'object' && block !== null) throw wrongType('block', 'a boolean', block);
+  const milliseconds = timeoutMs(timeout);
+  return block ? milliseconds : 0;
+}
+
+/** When that is over, by `performance.now()`; Infinity: never. */
+export function endAfter(milliseconds: number): number {
+  return milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+}
+
+/** What is left until then, as `timeoutMs` answers: -1 for ever, 0 when the time is up. */
+export function leftUntil(end: number): number {
+  return end === Infinity ? -1 : Math.max(0, end - performance.now());
+}
+
 /**
  * Blocks the calling thread for `seconds` (fractions allowed), by a clock that no change of the
  * time of day moves, and whatever signals arrive. Without a SIGINT listener Ctrl-C ends the process
@@ -78,7 +96,7 @@ export function waitInSlices(
   wait: (milliseconds: number) => boolean,
 ): boolean {
   if (!waitsInSlices && (services.size === 0 || milliseconds === 0)) return wait(milliseconds);
-  const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+  const end = endAfter(milliseconds);
   for (;;) {
     const left = end - performance.now();
     const slice = services.size > 0 ? SERVICE_MS : SLICE_MS;

@@ -21,17 +21,16 @@
 
 import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
-import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
-import { abortable, timeoutMs, waitInSlices } from './clock.js';
+import { abortable, endAfter, leftUntil, timeoutMs, waitInSlices } from './clock.js';
 import { BufferTooShort, ValueError } from './errors.js';
+import { currentGeneration } from './fork_child.js';
 import { native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import { encode, flatParts, loadFlat, prepareCodec, registerInternal } from './reduction.js';
 import {
   BAD_LENGTH,
-  currentGeneration,
   endWatch,
   FrameTransport,
   isScratch,
@@ -39,6 +38,7 @@ import {
   type Outgoing,
   PipeTransport,
   SLICE_MS,
+  systemError,
   type Transport,
 } from './transport.js';
 import { nextTurn, turnIsLong } from './waiting.js';
@@ -51,9 +51,7 @@ export type BytesLike = NodeJS.ArrayBufferView | ArrayBufferLike;
 
 /** Python's OSError without a number, for a misuse. */
 function misuse(message: string, code: 'EBADF' | 'EMSGSIZE'): Error {
-  const error = native.makeErrnoError(constants.errno[code], 'connection');
-  error.message = message;
-  return error;
+  return systemError(code, 'connection', message);
 }
 
 function bytesOf(value: unknown): Uint8Array {
@@ -963,16 +961,15 @@ class Waiting {
 export function wait<T extends WaitObject>(objects: Iterable<T>, timeout?: number | null): T[] {
   const milliseconds = timeoutMs(timeout);
   const waiting = new Waiting(objects);
-  const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+  const end = endAfter(milliseconds);
   let ready = waiting.ready();
   try {
     while (ready.length === 0) {
-      const left = end - performance.now();
-      if (left <= 0) break;
+      const now = performance.now();
+      if (now >= end) break;
       ready = waiting.arm();
       if (ready.length > 0) break;
-      const slice = Math.min(left, waiting.sliceMs);
-      pollSlots(waiting.slots, slice === Infinity ? -1 : slice);
+      pollSlots(waiting.slots, leftUntil(Math.min(end, now + waiting.sliceMs)));
       ready = waiting.ready(true);
     }
   } finally {

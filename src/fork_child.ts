@@ -242,6 +242,14 @@ function describe(error: unknown): string {
 // -------------------------------------------------------------------------------------------------
 // Who am I
 
+/** Counts the processes that this one descends from by forks. */
+let generation = 0;
+
+/** Changes with every fork, in the child: what waited before waits in the parent. */
+export function currentGeneration(): number {
+  return generation;
+}
+
 const identities: (() => void)[] = [];
 
 /** Registers what any child must forget at once of who its parent was. */
@@ -252,6 +260,7 @@ export function onNewIdentity(forget: () => void): void {
 function identify(): void {
   if (rehearsing) return;
   ownPid = native.getpid();
+  generation++;
   for (const forget of identities) forget();
   randomSource = firstRandom;
   // node hands out randomUUID() and randomInt() from buffers filled ahead: siblings would share them.

@@ -306,7 +306,7 @@ export function slotAt(segment: Segment, index: number, tag: number, count = 1):
 }
 
 /** The largest piece of user data that a segment takes; what is larger deserves a mapping of its own. */
-export const MOST_DATA_BYTES = 64 * 1024;
+const MOST_DATA_BYTES = 64 * 1024;
 
 /** Bytes of a piece. */
 export interface Data {

@@ -387,10 +387,8 @@ export interface Channel {
   /** False: there is none to report. */
   done(): boolean;
   waitUntilDone(timeoutMs: number): boolean;
-  /** Readable after a message has come, once `wantBell` was called. */
+  /** Readable after a message has come, once `resetBell` was called. */
   bellFd(): number;
-  /** Whether there is a message already. */
-  wantBell(): boolean;
   /** The bell is silent until the next message, or rings at once if there is one. It is wanted. */
   resetBell(): void;
   /** The word's value, which says from now on that somebody waits for another one. */

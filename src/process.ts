@@ -13,7 +13,7 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { checkAbortSignal } from './arguments.js';
-import { abortable, timeoutMs, waitInSlices } from './clock.js';
+import { abortable, endAfter, timeoutMs, waitInSlices } from './clock.js';
 import { AssertionError, RuntimeError, ValueError } from './errors.js';
 import {
   compiledBeforeFork,
@@ -439,7 +439,7 @@ class _ParentProcess extends BaseProcess {
       if (this.isAlive()) waitInSlices(milliseconds, (slice) => native.poll(slot, slice) > 0);
       return;
     }
-    const deadline = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    const deadline = endAfter(milliseconds);
     while (this.isAlive() && performance.now() < deadline) native.sleepMs(5);
   }
 

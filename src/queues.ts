@@ -16,11 +16,11 @@
  */
 
 import { inspect } from 'node:util';
-import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
-import { timeoutMs, waitInSlices } from './clock.js';
+import { checkAbortSignal, checkInt } from './arguments.js';
+import { endAfter, leftUntil, patience, waitInSlices } from './clock.js';
 import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
-import { onNewIdentity } from './fork_child.js';
+import { currentGeneration } from './fork_child.js';
 import { beginLending, endLending, Piece, takeBack } from './heap.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
@@ -33,7 +33,7 @@ import {
   type Message,
 } from './reduction.js';
 import { malformed, objectAt, registerPiece } from './sharing.js';
-import { endWatch, newWatch } from './transport.js';
+import { endWatch, newWatch, systemError } from './transport.js';
 import { load, store } from './words.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
 import type { Watch } from '#native';
@@ -56,9 +56,9 @@ const Got = { nothing: -1, sizes: -2, large: -3, refused: -4 } as const;
 export const NOTHING = Symbol('nothing');
 export type Nothing = typeof NOTHING;
 
-/** Counts the processes that this one descends from. */
-let generation = 0;
-onNewIdentity(() => generation++);
+// By names of this module's: reached through another file of lib/, each would be a twentieth of a put and a get.
+const generationNow = currentGeneration;
+const patienceOf = patience;
 
 function isLarge({ headLength, bulk }: Message): boolean {
   return bulk.length > 0 || headLength > MOST_SMALL;
@@ -125,7 +125,7 @@ const forgotten = new FinalizationRegistry<Watch>(endWatch);
 export class Channel<T> extends Piece {
   #native: NativeChannel;
   #token = 0;
-  #generation = generation;
+  #generation = generationNow();
   #getters: Line<Outcome<T>> | undefined;
   #gotLarge = false;
   #putters: Line<Outcome<true>, Message> | undefined;
@@ -157,6 +157,7 @@ export class Channel<T> extends Piece {
   }
 
   #me(): number {
+    const generation = generationNow();
     if (this.#generation !== generation) {
       this.#generation = generation;
       this.#token = 0;
@@ -198,10 +199,9 @@ export class Channel<T> extends Piece {
       if (this.#append(message, 0)) return true;
       if (milliseconds === 0) return false;
     }
-    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    const end = endAfter(milliseconds);
     const waitFor = (one: Message): boolean => {
-      const left = end === Infinity ? -1 : Math.max(0, end - performance.now());
-      return waitInSlices(left, (slice) => this.#append(one, slice));
+      return waitInSlices(leftUntil(end), (slice) => this.#append(one, slice));
     };
     return this.#putForTasks(waitFor) && waitFor(message);
   }
@@ -280,10 +280,10 @@ export class Channel<T> extends Piece {
   get(milliseconds: number): T | Nothing {
     let item = this.tryGet();
     if (item !== NOTHING || milliseconds === 0) return item;
-    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    const end = endAfter(milliseconds);
     do {
-      const left = end === Infinity ? -1 : Math.max(0, end - performance.now());
-      if (!waitInSlices(left, (slice) => this.#native.waitForMessage(this.#me(), slice))) break;
+      const wait = (slice: number): boolean => this.#native.waitForMessage(this.#me(), slice);
+      if (!waitInSlices(leftUntil(end), wait)) break;
       item = this.tryGet();
       // Also when there is one all along, and who is about to take it is stopped.
     } while (item === NOTHING && performance.now() < end);
@@ -532,21 +532,9 @@ function soon(callback: () => void): () => void {
   return () => clearImmediate(immediate);
 }
 
-/** The time that a call with Python's `block, timeout` may wait. */
-function patience(block: boolean, timeout: number | null | undefined): number {
-  // Options in the wrong place would be lost in silence.
-  if (typeof block === 'object' && block !== null) throw wrongType('block', 'a boolean', block);
-  const milliseconds = timeoutMs(timeout);
-  return block ? milliseconds : 0;
-}
-
 /** An operation on what this process has closed, as node tells of a descriptor. */
 function closedHandle(syscall: string): Error {
-  return Object.assign(new Error(`EBADF: handle is closed, ${syscall}`), {
-    code: 'EBADF',
-    errno: -9,
-    syscall,
-  });
+  return systemError('EBADF', syscall, `EBADF: handle is closed, ${syscall}`);
 }
 
 const LARGEST_SIZE = 0x3fff_ffff;
@@ -596,7 +584,7 @@ export class Queue<T = unknown> {
    */
   put(item: T, block = true, timeout?: number | null): void {
     this.#checkOpen();
-    if (!this.#channel.put(item, patience(block, timeout))) throw new Full();
+    if (!this.#channel.put(item, patienceOf(block, timeout))) throw new Full();
   }
 
   /** As `put`, without blocking the event loop. The item is as it was at the call. @throws the signal's reason. */
@@ -608,7 +596,7 @@ export class Queue<T = unknown> {
   ): Promise<void> {
     this.#checkOpen();
     checkAbortSignal(signal)?.throwIfAborted();
-    if (!(await this.#channel.putAsync(item, patience(block, timeout), signal))) throw new Full();
+    if (!(await this.#channel.putAsync(item, patienceOf(block, timeout), signal))) throw new Full();
   }
 
   /** `put(item, false)`. */
@@ -624,7 +612,7 @@ export class Queue<T = unknown> {
    */
   get(block = true, timeout?: number | null): T {
     this.#checkOpen();
-    const item = this.#channel.get(patience(block, timeout));
+    const item = this.#channel.get(patienceOf(block, timeout));
     if (item === NOTHING) throw new Empty();
     return item;
   }
@@ -633,7 +621,7 @@ export class Queue<T = unknown> {
   async getAsync(block = true, timeout?: number | null, { signal }: AsyncOptions = {}): Promise<T> {
     this.#checkOpen();
     checkAbortSignal(signal)?.throwIfAborted();
-    const milliseconds = patience(block, timeout);
+    const milliseconds = patienceOf(block, timeout);
     const item = this.#channel.getAtOnce(milliseconds);
     if (item !== NOTHING) return item;
     if (milliseconds === 0) throw new Empty();

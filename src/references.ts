@@ -26,8 +26,6 @@ import path from 'node:path';
 import { UnpicklingError, ValueError } from './errors.js';
 import { moduleLoaderGetter, type ModuleLoader } from './node_internals.js';
 
-/** Any function or class. */
-export type Referable = (...args: never[]) => unknown;
 export type Class = abstract new (...args: never[]) => object;
 
 /** Where a reference leads. The numbers are part of the format. */

@@ -22,7 +22,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
-import { timeoutMs, waitInSlices } from './clock.js';
+import { endAfter, leftUntil, patience, timeoutMs, waitInSlices } from './clock.js';
 import {
   AssertionError,
   BrokenBarrierError,
@@ -43,14 +43,6 @@ const WAITERS = 1;
 const DEAD_AFTER_ALL = 2;
 
 type Milliseconds = number;
-
-/** The time that a call with Python's `block, timeout` may wait. */
-function patience(block: boolean, timeout: number | null | undefined): Milliseconds {
-  // Options in the wrong place would be lost in silence.
-  if (typeof block === 'object' && block !== null) throw wrongType('block', 'a boolean', block);
-  const milliseconds = timeoutMs(timeout);
-  return block ? milliseconds : 0;
-}
 
 /** For calls that need not wait. @throws as `patience`. */
 function checkTimeout(timeout: number | null | undefined): void {
@@ -827,12 +819,12 @@ export class Condition extends Acquirable {
     const { place: waiter, waiting } = this.#enlist();
     const saved = this.#lock._releaseSave();
     const words = this.#words;
-    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    const end = endAfter(milliseconds);
     while (load(words, waiter) === waiting) {
-      const left = end - performance.now();
-      if (left <= 0) break;
+      const left = leftUntil(end);
+      if (left === 0) break;
       const began = performance.now();
-      native.park(words, waiter, waiting, left === Infinity ? -1 : left);
+      native.park(words, waiter, waiting, left);
       if (performance.now() - began > LONG_SLEEP_MS) this.#passOn();
     }
     let notified = false;
@@ -855,7 +847,7 @@ export class Condition extends Acquirable {
     const { place: waiter, waiting } = this.#enlist();
     const saved = this.#lock._releaseSave();
     const place = { words: this.#words, index: waiter };
-    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    const end = endAfter(milliseconds);
     let aborted = true;
     let notified = false;
     try {
@@ -880,8 +872,7 @@ export class Condition extends Acquirable {
 
   /** Waits until `predicate()` is true; answers its last value. Mirrors `Condition.wait_for`. */
   waitFor<T>(predicate: () => T, timeout?: number | null): T {
-    const milliseconds = timeoutMs(timeout);
-    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    const end = endAfter(timeoutMs(timeout));
     let result = predicate();
     while (!result) {
       const left = end - performance.now();
@@ -898,8 +889,7 @@ export class Condition extends Acquirable {
     timeout?: number | null,
     options?: AsyncOptions,
   ): Promise<Awaited<T>> {
-    const milliseconds = timeoutMs(timeout);
-    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    const end = endAfter(timeoutMs(timeout));
     let result = await predicate();
     while (!result) {
       const left = end - performance.now();
@@ -1081,11 +1071,12 @@ export class Event {
     const { words, index } = this.#place;
     const seen = load(words, index);
     if ((seen & SET) !== 0) return true;
-    const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    if (milliseconds === 0) return this.#hasBeenSet(seen);
+    const end = endAfter(milliseconds);
     do {
-      const left = end - performance.now();
-      if (left <= 0) return this.#hasBeenSet(seen);
-      native.park(words, index, seen, left === Infinity ? -1 : left);
+      const left = leftUntil(end);
+      if (left === 0) return this.#hasBeenSet(seen);
+      native.park(words, index, seen, left);
     } while (!this.#hasBeenSet(seen));
     return true;
   }
@@ -1242,9 +1233,9 @@ export class Barrier {
       this.#lock.release();
     }
     for (;;) {
-      const left = end - performance.now();
-      if (left > 0 && this.#outcome(state) === 'open') {
-        native.park(this.#words, this.#index, state, left === Infinity ? -1 : left);
+      const left = leftUntil(end);
+      if (left !== 0 && this.#outcome(state) === 'open') {
+        native.park(this.#words, this.#index, state, left);
       }
       if (this.#outcome(state) !== 'open') return this.#finish(state, place);
       // It slept for a slice, or the time is up.
@@ -1313,8 +1304,7 @@ export class Barrier {
 
   #end(timeout: number | null | undefined): number {
     // As in Python, None is the barrier's own timeout, too.
-    const milliseconds = timeoutMs(timeout ?? this.#timeout);
-    return milliseconds < 0 ? Infinity : performance.now() + milliseconds;
+    return endAfter(timeoutMs(timeout ?? this.#timeout));
   }
 
   #state(): number {

@@ -16,9 +16,9 @@
 
 import { constants } from 'node:buffer';
 import { constants as system } from 'node:os';
-import { waitInSlices } from './clock.js';
+import { waitInSlices, waitsInSlices } from './clock.js';
 import { EOFError } from './errors.js';
-import { onNewIdentity } from './fork_child.js';
+import { currentGeneration, onNewIdentity } from './fork_child.js';
 import { native } from './native.js';
 import type { PipeEnd, Watch } from '#native';
 
@@ -32,7 +32,7 @@ const MALFORMED = -6;
 const STATE_DOUBLES = 9;
 const LENGTH = 0;
 const FILLED = 1;
-const SPIN_SCORE = 5;
+const PATIENCE = 5;
 
 /** What is sent, and how far it is. */
 export interface Outgoing {
@@ -116,10 +116,27 @@ function room(bytes: number): Buffer | undefined {
   }
 }
 
+/** As a failed system call's, where there was none, or with a message that says more. */
+export function systemError(
+  code: 'EBADF' | 'ECONNRESET' | 'EMSGSIZE',
+  syscall: string,
+  message: string,
+): Error {
+  return Object.assign(new Error(message), { errno: -system.errno[code], code, syscall });
+}
+
 function truncated(): Error {
-  const error = native.makeErrnoError(system.errno.ECONNRESET, 'recv') as NodeJS.ErrnoException;
-  error.message = 'got end of file during message';
-  return error;
+  return systemError('ECONNRESET', 'recv', 'got end of file during message');
+}
+
+/** `receive`, which answers undefined when nothing has come, in slices: for a Worker. */
+function receiveInSlices<T>(
+  timeoutMs: number,
+  receive: (sliceMs: number) => T | undefined,
+): T | undefined {
+  let received: T | undefined;
+  waitInSlices(timeoutMs, (slice) => (received = receive(slice)) !== undefined);
+  return received;
 }
 
 /** Frames on a descriptor: a socket, or anything else that can be read and written. */
@@ -134,7 +151,7 @@ export class FrameTransport implements Transport {
   constructor(fd: number) {
     this.fd = fd;
     this.#state[LENGTH] = -1;
-    this.#state[SPIN_SCORE] = 1;
+    this.#state[PATIENCE] = 1;
   }
 
   get amidst(): boolean {
@@ -147,7 +164,7 @@ export class FrameTransport implements Transport {
   }
 
   sendBytes(bytes: Uint8Array, offset: number, size: number): void {
-    if (MAIN_THREAD) {
+    if (!waitsInSlices) {
       native.sendFrame(this.fd, bytes, offset, size, -1);
       return;
     }
@@ -171,13 +188,8 @@ export class FrameTransport implements Transport {
     fds?: number[],
     into?: Uint8Array,
   ): Uint8Array | typeof BAD_LENGTH | undefined {
-    if (MAIN_THREAD || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
-    let received: Uint8Array | typeof BAD_LENGTH | undefined;
-    waitInSlices(timeoutMs, (slice) => {
-      received = this.#receive(limit, slice, fds, into);
-      return received !== undefined;
-    });
-    return received;
+    if (!waitsInSlices || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
+    return receiveInSlices(timeoutMs, (slice) => this.#receive(limit, slice, fds, into));
   }
 
   #receive(
@@ -251,8 +263,6 @@ export class FrameTransport implements Transport {
   }
 }
 
-const MAIN_THREAD = native.isMainThread();
-
 // -------------------------------------------------------------------------------------------------
 // The ends of a Pipe
 
@@ -274,7 +284,7 @@ export class PipeTransport implements Transport {
   readonly side: number;
   readonly bell: Bell;
   #token = 0;
-  #generation = generation;
+  #generation = currentGeneration();
   /** The message that is received in part. */
   #payload: Buffer | undefined;
 
@@ -306,6 +316,7 @@ export class PipeTransport implements Transport {
   }
 
   #me(): number {
+    const generation = currentGeneration();
     if (this.#generation !== generation) {
       this.#generation = generation;
       this.#token = 0;
@@ -318,7 +329,7 @@ export class PipeTransport implements Transport {
   }
 
   get amidst(): boolean {
-    return this.#generation === generation && this.#end.amidst();
+    return this.#generation === currentGeneration() && this.#end.amidst();
   }
 
   poll(timeoutMs: number): boolean {
@@ -328,7 +339,7 @@ export class PipeTransport implements Transport {
   }
 
   sendBytes(bytes: Uint8Array, offset: number, size: number): void {
-    if (MAIN_THREAD) {
+    if (!waitsInSlices) {
       this.#end.send(bytes, offset, size, this.#me());
       return;
     }
@@ -351,13 +362,8 @@ export class PipeTransport implements Transport {
     fds?: number[],
     into?: Uint8Array,
   ): Uint8Array | typeof BAD_LENGTH | undefined {
-    if (MAIN_THREAD || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
-    let received: Uint8Array | typeof BAD_LENGTH | undefined;
-    waitInSlices(timeoutMs, (slice) => {
-      received = this.#receive(limit, slice, fds, into);
-      return received !== undefined;
-    });
-    return received;
+    if (!waitsInSlices || timeoutMs === 0) return this.#receive(limit, timeoutMs, fds, into);
+    return receiveInSlices(timeoutMs, (slice) => this.#receive(limit, slice, fds, into));
   }
 
   #receive(
@@ -429,18 +435,11 @@ export class PipeTransport implements Transport {
  * parent's watches, and lets go of them at once: it waits for nothing that its parent waited for.
  */
 const watches = new Set<Watch>();
-let generation = 0;
 
 onNewIdentity(() => {
-  generation++;
   for (const watch of watches) watch.close();
   watches.clear();
 });
-
-/** Changes with every fork, in the child: what waited before waits in the parent. */
-export function currentGeneration(): number {
-  return generation;
-}
 
 /** @throws Error EMFILE, ENFILE, ENOSPC: no room to watch. */
 export function newWatch(fd?: number): Watch {

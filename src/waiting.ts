@@ -7,7 +7,7 @@
  */
 
 import { abortable } from './clock.js';
-import { onNewIdentity } from './fork_child.js';
+import { currentGeneration, onNewIdentity } from './fork_child.js';
 import type { Place } from './heap.js';
 import { native, type Native } from './native.js';
 import type { Words } from './words.js';
@@ -56,12 +56,8 @@ class Listener {
 }
 
 let listeners = new WeakMap<Words, Listener>();
-let generation = 0;
 
-onNewIdentity(() => {
-  listeners = new WeakMap();
-  generation++;
-});
+onNewIdentity(() => (listeners = new WeakMap()));
 
 function listenerOf(words: Words): Listener {
   let listener = listeners.get(words);
@@ -138,7 +134,7 @@ export class Line<Outcome, Request = undefined> {
   #waiters = new Set<Waiter<Outcome, Request>>();
   #stop: (() => void) | undefined;
   #attempting = false;
-  #generation = generation;
+  #generation = currentGeneration();
 
   /**
    * @param arm calls back, once, when another attempt is worth it; answers how to stop.
@@ -153,7 +149,7 @@ export class Line<Outcome, Request = undefined> {
   }
 
   get empty(): boolean {
-    if (this.#generation !== generation) this.#renew();
+    if (this.#generation !== currentGeneration()) this.#renew();
     return this.#waiters.size === 0;
   }
 
@@ -168,7 +164,7 @@ export class Line<Outcome, Request = undefined> {
     signal: AbortSignal | null | undefined,
     request: Request,
   ): Promise<Outcome | undefined> {
-    if (this.#generation !== generation) this.#renew();
+    if (this.#generation !== currentGeneration()) this.#renew();
     const waiter: Waiter<Outcome, Request> = { request, outcome: undefined, done: () => {} };
     await abortable(milliseconds, signal, (done) => {
       waiter.done = done;
@@ -229,7 +225,7 @@ export class Line<Outcome, Request = undefined> {
 
   /** In the child of a fork: who waited waits in the parent. */
   #renew(): void {
-    this.#generation = generation;
+    this.#generation = currentGeneration();
     this.#waiters = new Set();
     this.#stop = undefined;
     this.#attempting = false;

@@ -61,6 +61,12 @@ export const milliseconds = (value) => `${figures(value)} ms`;
 export const mebibytes = (bytes) => `${figures(bytes / 2 ** 20)} MiB`;
 export const times = (ratio) => `${figures(ratio)}×`;
 
+/** How many times, and, with a target, whether that is reached. */
+export function timesOf(ratio, target) {
+  if (target === undefined) return times(ratio);
+  return `${times(ratio)}  ${verdict(ratio >= target, `≥ ${target}×`)}`;
+}
+
 /** The last column: what was wanted, and whether it was reached. */
 export function verdict(met, target) {
   return `${met ? 'met' : 'MISSED'} (${target})`;

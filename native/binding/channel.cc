@@ -13,24 +13,13 @@
 #include "binding/distant.h"
 #include "binding/errors.h"
 #include "binding/sync.h"
+#include "binding/values.h"
 
 namespace mp {
 
 #if !defined(_WIN32)
 
 namespace {
-
-struct Bytes {
-  char* data;
-  size_t size;
-};
-
-Bytes BytesOf(Napi::Value value) {
-  void* data = nullptr;
-  size_t size = 0;
-  napi_get_typedarray_info(value.Env(), value, nullptr, &size, &data, nullptr, nullptr);
-  return {static_cast<char*>(data), size};
-}
 
 class Channel : public Napi::ObjectWrap<Channel> {
  public:
@@ -50,7 +39,6 @@ class Channel : public Napi::ObjectWrap<Channel> {
                         InstanceMethod<&Channel::Done>("done"),
                         InstanceMethod<&Channel::WaitUntilDone>("waitUntilDone"),
                         InstanceMethod<&Channel::BellFd>("bellFd"),
-                        InstanceMethod<&Channel::WantBell>("wantBell"),
                         InstanceMethod<&Channel::ResetBell>("resetBell"),
                         InstanceMethod<&Channel::AwaitWord>("awaitWord"),
                         InstanceMethod<&Channel::Words>("words"),
@@ -61,9 +49,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
   }
 
   explicit Channel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Channel>(info) {
-    auto created = info.Length() == 1
-                       ? core::Channel::Create(info[0].As<Napi::Number>().Uint32Value())
-                       : Attached(info);
+    auto created = info.Length() == 1 ? core::Channel::Create(Unsigned(info, 0)) : Attached(info);
     if (!created.ok()) {
       Throw(info.Env(), created.error());
       return;
@@ -84,73 +70,54 @@ class Channel : public Napi::ObjectWrap<Channel> {
     if (!segment.ok()) return segment.error();
     return core::Channel::Attach(segment.value(), std::move(fds[1]), std::move(fds[2]));
   }
-  static Napi::Value Throw(Napi::Env env, const core::OsError& error) {
-    ThrowErrno(env, error.errnum, error.syscall);
-    return env.Undefined();
-  }
-  static core::Deadline DeadlineOf(const Napi::Value& milliseconds) {
-    return core::Deadline::AfterMs(milliseconds.As<Napi::Number>().DoubleValue());
-  }
-  static uint32_t Number(const Napi::Value& value) {
-    return value.As<Napi::Number>().Uint32Value();
-  }
 
   // Held as long as the caller's expression.
   std::shared_ptr<core::Channel> channel() const { return channel_.lock(); }
 
   // token() → the calling thread's name here, for the calls that take one.
   Napi::Value Token(const Napi::CallbackInfo& info) {
-    const auto token = core::Enrol(channel()->segment()->header());
-    if (!token.ok()) return Throw(info.Env(), token.error());
-    return Napi::Number::New(info.Env(), token.value());
+    return Answer(info.Env(), core::Enrol(channel()->segment()->header()));
   }
 
   // put(bytes, length, token, milliseconds, tag?) → false: no room in time
   Napi::Value Put(const Napi::CallbackInfo& info) {
-    const core::Part part{BytesOf(info[0]).data, Number(info[1])};
-    return Append(info, &part, 1, Number(info[2]), DeadlineOf(info[3]), TagOf(info, 4));
+    const core::Part part{BytesOf(info.Env(), info[0]).data, Unsigned(info, 1)};
+    return Append(info, &part, 1, Unsigned(info, 2), DeadlineOf(info, 3), TagOf(info, 4));
   }
 
   // putParts(parts, token, milliseconds, tag?)
   Napi::Value PutParts(const Napi::CallbackInfo& info) {
-    const auto array = info[0].As<Napi::Array>();
-    std::vector<core::Part> parts;
-    for (uint32_t i = 0; i < array.Length(); i++) {
-      const Bytes bytes = BytesOf(array.Get(i));
-      parts.push_back({bytes.data, bytes.size});
-    }
-    return Append(info, parts.data(), parts.size(), Number(info[1]), DeadlineOf(info[2]),
+    const auto parts = PartsOf<core::Part>(info[0]);
+    return Append(info, parts.data(), parts.size(), Unsigned(info, 1), DeadlineOf(info, 2),
                   TagOf(info, 3));
   }
 
   static uint8_t TagOf(const Napi::CallbackInfo& info, size_t at) {
-    return info.Length() > at ? static_cast<uint8_t>(Number(info[at])) : 0;
+    return info.Length() > at ? static_cast<uint8_t>(Unsigned(info, at)) : 0;
   }
 
   Napi::Value Append(const Napi::CallbackInfo& info, const core::Part* parts, size_t count,
                      uint32_t token, const core::Deadline& deadline, uint8_t tag) {
-    const auto put = quick_->Put(parts, count, token, deadline, tag);
-    if (!put.ok()) return Throw(info.Env(), put.error());
-    return Napi::Boolean::New(info.Env(), put.value());
+    return Answer(info.Env(), quick_->Put(parts, count, token, deadline, tag));
   }
 
   // waitForMessage(token, milliseconds) → whether there is one, which another process may take first
   Napi::Value WaitForMessage(const Napi::CallbackInfo& info) {
     return Napi::Boolean::New(info.Env(),
-                              channel()->WaitForMessage(Number(info[0]), DeadlineOf(info[1])));
+                              channel()->WaitForMessage(Unsigned(info, 0), DeadlineOf(info, 1)));
   }
 
   // get(bytes, token, claim?, newest?) → how many bytes; -1: nothing; -2: a large one, see sizes(); -4: a newer one
   Napi::Value Get(const Napi::CallbackInfo& info) {
     large_.into.clear();
-    return Take(info, info[0], Number(info[1]), ClaimOf(info, 2));
+    return Take(info, info[0], Unsigned(info, 1), ClaimOf(info, 2));
   }
 
   core::Claim ClaimOf(const Napi::CallbackInfo& info, size_t at) const {
     if (info.Length() <= at) return {};
-    const uint32_t which = Number(info[at]);
+    const uint32_t which = Unsigned(info, at);
     if (which >= core::kMostClaims) return {};
-    return {&quick_->control()->claims[which], static_cast<uint8_t>(Number(info[at + 1]))};
+    return {&quick_->control()->claims[which], static_cast<uint8_t>(Unsigned(info, at + 1))};
   }
 
   void WakeAll(const Napi::CallbackInfo&) { channel()->WakeAll(); }
@@ -170,16 +137,16 @@ class Channel : public Napi::ObjectWrap<Channel> {
     const auto array = info[0].As<Napi::Array>();
     large_ = {};
     for (uint32_t i = 0; i < array.Length(); i++) {
-      const Bytes bytes = BytesOf(array.Get(i));
+      const Bytes bytes = BytesOf(info.Env(), array.Get(i));
       large_.sizes.push_back(bytes.size);
       large_.into.push_back(bytes.data);
     }
-    return Take(info, info[1], Number(info[2]), ClaimOf(info, 3));
+    return Take(info, info[1], Unsigned(info, 2), ClaimOf(info, 3));
   }
 
   Napi::Value Take(const Napi::CallbackInfo& info, const Napi::Value& bytes, uint32_t token,
                    const core::Claim& claim) {
-    const auto got = quick_->Get(BytesOf(bytes).data, &large_, token, claim);
+    const auto got = quick_->Get(BytesOf(info.Env(), bytes).data, &large_, token, claim);
     if (!got.ok()) return Throw(info.Env(), got.error());
     int32_t answer = static_cast<int32_t>(got.value().size);
     switch (got.value().what) {
@@ -216,23 +183,19 @@ class Channel : public Napi::ObjectWrap<Channel> {
   }
   // waitUntilDone(milliseconds) → whether
   Napi::Value WaitUntilDone(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(), channel()->WaitUntilDone(DeadlineOf(info[0])));
+    return Napi::Boolean::New(info.Env(), channel()->WaitUntilDone(DeadlineOf(info, 0)));
   }
 
-  // bellFd() → what to poll for a message, after wantBell()
+  // bellFd() → what to poll for a message, after resetBell()
   Napi::Value BellFd(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), channel()->bell().fd());
-  }
-  // wantBell() → true: there is a message already
-  Napi::Value WantBell(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(), channel()->WantBell());
   }
   void ResetBell(const Napi::CallbackInfo&) { channel()->ResetBell(); }
 
   // awaitWord(byteOffset) → its value, which says now that somebody waits for another
   Napi::Value AwaitWord(const Napi::CallbackInfo& info) {
     auto* word = reinterpret_cast<core::Word*>(static_cast<char*>(channel()->segment()->base()) +
-                                               Number(info[0]));
+                                               Unsigned(info, 0));
     return Napi::Number::New(info.Env(), static_cast<int32_t>(word->fetch_or(1) | 1));
   }
   // words() → { words, room, done, claims }: what stands for the segment, and where to wait in it. To be called once, and the

@@ -18,6 +18,7 @@
 
 #include "binding/callback.h"
 #include "binding/errors.h"
+#include "binding/values.h"
 
 namespace mp {
 
@@ -25,58 +26,17 @@ namespace mp {
 
 namespace {
 
-struct Elements {
-  char* data = nullptr;
-  size_t count = 0;
-};
-
-// Straight to Node-API, as binding/posix.cc does.
-Elements ElementsOf(napi_env env, napi_value value) {
-  Elements elements;
-  void* data = nullptr;
-  napi_get_typedarray_info(env, value, nullptr, &elements.count, &data, nullptr, nullptr);
-  elements.data = static_cast<char*>(data);
-  return elements;
-}
-
-double Number(const Napi::CallbackInfo& info, size_t index) {
-  double number = 0;
-  napi_get_value_double(info.Env(), info[index], &number);
-  return number;
-}
-
 core::FrameState* StateOf(const Napi::CallbackInfo& info) {
-  return reinterpret_cast<core::FrameState*>(ElementsOf(info.Env(), info[1]).data);
+  return reinterpret_cast<core::FrameState*>(BytesOf(info.Env(), info[1]).data);
 }
-
-Napi::Value Answer(Napi::Env env, const core::Result<int64_t>& result) {
-  if (result.ok()) return Napi::Number::New(env, static_cast<double>(result.value()));
-  ThrowErrno(env, result.error().errnum, result.error().syscall);
-  return env.Undefined();
-}
-
-Napi::Value Answer(Napi::Env env, const core::Result<size_t>& result) {
-  if (result.ok()) return Napi::Number::New(env, static_cast<double>(result.value()));
-  ThrowErrno(env, result.error().errnum, result.error().syscall);
-  return env.Undefined();
-}
-
-// 0 does not wait, negative waits for ever.
-struct Wait {
-  explicit Wait(double ms) : deadline(core::Deadline::Never()), wait(ms != 0) {
-    if (ms > 0) deadline = core::Deadline::AfterMs(ms);
-  }
-  core::Deadline deadline;
-  bool wait;
-};
 
 // receiveFrame(fd, state, room, roomBytes, timeoutMs, fds?) → the payload's length, or a FrameOutcome. `fds`, an
 // array, takes the descriptors that came along.
 Napi::Value ReceiveFrame(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const int fd = static_cast<int>(Number(info, 0));
-  const Elements room = ElementsOf(env, info[2]);
-  const auto size = std::min(room.count, static_cast<size_t>(Number(info, 3)));
+  const int fd = Int(info, 0);
+  const Bytes room = BytesOf(env, info[2]);
+  const auto size = std::min(room.size, static_cast<size_t>(Number(info, 3)));
   const Wait wait(Number(info, 4));
   if (info.Length() < 6) {
     return Answer(env, core::ReceiveFrame(fd, StateOf(info), room.data, size, wait.deadline,
@@ -94,47 +54,37 @@ Napi::Value ReceiveFrame(const Napi::CallbackInfo& info) {
 
 // continueFrame(fd, state, payload, timeoutMs) → its length, or a FrameOutcome
 Napi::Value ContinueFrame(const Napi::CallbackInfo& info) {
-  const Elements payload = ElementsOf(info.Env(), info[2]);
+  const Bytes payload = BytesOf(info.Env(), info[2]);
   core::FrameState* state = StateOf(info);
-  if (state->length < 0 || state->length > static_cast<double>(payload.count)) {
+  if (state->length < 0 || state->length > static_cast<double>(payload.size)) {
     ThrowRangeError(info.Env(), "the payload has another length");
     return info.Env().Undefined();
   }
   const Wait wait(Number(info, 3));
-  return Answer(info.Env(), core::ContinueFrame(static_cast<int>(Number(info, 0)), state,
-                                                payload.data, wait.deadline, wait.wait));
+  return Answer(info.Env(),
+                core::ContinueFrame(Int(info, 0), state, payload.data, wait.deadline, wait.wait));
 }
 
 // sendFrame(fd, bytes, offset, size, timeoutMs) → bytes of the frame that were sent, its header included
 Napi::Value SendFrame(const Napi::CallbackInfo& info) {
-  const Elements bytes = ElementsOf(info.Env(), info[1]);
-  const auto offset = std::min(bytes.count, static_cast<size_t>(Number(info, 2)));
-  const auto size = std::min(bytes.count - offset, static_cast<size_t>(Number(info, 3)));
+  const Bytes bytes = BytesOf(info.Env(), info[1]);
+  const auto offset = std::min(bytes.size, static_cast<size_t>(Number(info, 2)));
+  const auto size = std::min(bytes.size - offset, static_cast<size_t>(Number(info, 3)));
   const core::FramePart part{bytes.data + offset, size};
   const Wait wait(Number(info, 4));
   static const std::vector<int> kNoFds;
-  return Answer(info.Env(), core::SendFrame(static_cast<int>(Number(info, 0)), &part, 1, kNoFds, 0,
-                                            wait.deadline, wait.wait));
+  return Answer(info.Env(),
+                core::SendFrame(Int(info, 0), &part, 1, kNoFds, 0, wait.deadline, wait.wait));
 }
 
 // sendFrameParts(fd, parts, fds, from, timeoutMs) → up to which byte of the frame it has come
 Napi::Value SendFrameParts(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto array = info[1].As<Napi::Array>();
-  std::vector<core::FramePart> parts;
-  parts.reserve(array.Length());
-  for (uint32_t i = 0; i < array.Length(); ++i) {
-    const Elements bytes = ElementsOf(env, array.Get(i));
-    parts.push_back({bytes.data, bytes.count});
-  }
-  const auto numbers = info[2].As<Napi::Array>();
-  std::vector<int> fds;
-  for (uint32_t i = 0; i < numbers.Length(); ++i) {
-    fds.push_back(numbers.Get(i).As<Napi::Number>().Int32Value());
-  }
+  const auto parts = PartsOf<core::FramePart>(info[1]);
+  const auto fds = IntsOf(info[2]);
   const Wait wait(Number(info, 4));
   return Answer(env,
-                core::SendFrame(static_cast<int>(Number(info, 0)), parts.data(), parts.size(), fds,
+                core::SendFrame(Int(info, 0), parts.data(), parts.size(), fds,
                                 static_cast<size_t>(Number(info, 3)), wait.deadline, wait.wait));
 }
 
@@ -160,9 +110,9 @@ class Watch : public Napi::ObjectWrap<Watch> {
     int fd = -1;
     if (info[0].IsNumber()) {
       // Its own: the event loop must have let go of a descriptor before it is closed.
-      auto copy = core::Duplicate(static_cast<int>(Number(info, 0)));
+      auto copy = core::Duplicate(Int(info, 0));
       if (!copy.ok()) {
-        ThrowErrno(env, copy.error().errnum, copy.error().syscall);
+        Throw(env, copy.error());
         return;
       }
       copy_ = std::move(copy.value());
@@ -170,7 +120,7 @@ class Watch : public Napi::ObjectWrap<Watch> {
     } else {
       auto set = core::Readiness::Create();
       if (!set.ok()) {
-        ThrowErrno(env, set.error().errnum, set.error().syscall);
+        Throw(env, set.error());
         return;
       }
       set_.emplace(std::move(set.value()));
@@ -198,13 +148,13 @@ class Watch : public Napi::ObjectWrap<Watch> {
   // add(fd, read, write)
   void Add(const Napi::CallbackInfo& info) {
     if (!set_.has_value()) return;
-    const auto added = set_->Add(static_cast<int>(Number(info, 0)), info[1].ToBoolean().Value(),
-                                 info[2].ToBoolean().Value());
-    if (!added.ok()) ThrowErrno(info.Env(), added.error().errnum, added.error().syscall);
+    const auto added =
+        set_->Add(Int(info, 0), info[1].ToBoolean().Value(), info[2].ToBoolean().Value());
+    if (!added.ok()) Throw(info.Env(), added.error());
   }
 
   void Remove(const Napi::CallbackInfo& info) {
-    if (set_.has_value()) set_->Remove(static_cast<int>(Number(info, 0)));
+    if (set_.has_value()) set_->Remove(Int(info, 0));
   }
 
   // arm(onReady): calls back once

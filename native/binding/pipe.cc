@@ -13,46 +13,13 @@
 #endif
 
 #include "binding/errors.h"
+#include "binding/values.h"
 
 namespace mp {
 
 #if !defined(_WIN32)
 
 namespace {
-
-struct Bytes {
-  char* data = nullptr;
-  size_t size = 0;
-};
-
-// Nothing for what is no typed array.
-Bytes BytesOf(napi_env env, napi_value value) {
-  Bytes bytes;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(env, value, nullptr, &bytes.size, &data, nullptr, nullptr) !=
-      napi_ok) {
-    return {};
-  }
-  bytes.data = static_cast<char*>(data);
-  return bytes;
-}
-
-double Number(const Napi::CallbackInfo& info, size_t index) {
-  double number = 0;
-  napi_get_value_double(info.Env(), info[index], &number);
-  return number;
-}
-
-uint32_t Unsigned(const Napi::CallbackInfo& info, size_t index) {
-  return static_cast<uint32_t>(Number(info, index));
-}
-
-// 0 does not wait, negative waits for ever.
-struct Wait {
-  explicit Wait(double ms) : deadline(core::Deadline::AfterMs(ms)), wait(ms != 0) {}
-  core::Deadline deadline;
-  bool wait;
-};
 
 class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
  public:
@@ -78,17 +45,16 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
     } else if (info[0].IsBoolean()) {
       auto pair = core::PipeEnd::Create(info[0].As<Napi::Boolean>().Value());
       if (!pair.ok()) {
-        ThrowErrno(env, pair.error().errnum, pair.error().syscall);
+        Throw(env, pair.error());
         return;
       }
       end_ = std::move(pair.value().first);
       other_ = std::move(pair.value().second);
     } else {
-      auto end =
-          core::PipeEnd::Open(core::UniqueFd(static_cast<int>(Number(info, 0))),
-                              core::UniqueFd(static_cast<int>(Number(info, 1))), Unsigned(info, 2));
+      auto end = core::PipeEnd::Open(core::UniqueFd(Int(info, 0)), core::UniqueFd(Int(info, 1)),
+                                     Unsigned(info, 2));
       if (!end.ok()) {
-        ThrowErrno(env, end.error().errnum, end.error().syscall);
+        Throw(env, end.error());
         return;
       }
       end_ = std::move(end.value());
@@ -96,12 +62,6 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
   }
 
  private:
-  template <typename Value>
-  static Napi::Value Answer(Napi::Env env, const core::Result<Value>& result) {
-    if (result.ok()) return Napi::Value::From(env, result.value());
-    ThrowErrno(env, result.error().errnum, result.error().syscall);
-    return env.Undefined();
-  }
   // False: it is closed, which JavaScript has been told.
   bool IsOpen(Napi::Env env) const {
     if (end_ == nullptr) ThrowErrno(env, EBADF, "pipe");
@@ -134,26 +94,17 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
     static const std::vector<int> kNoFds;
     const auto sent =
         end_->Send(&part, 1, kNoFds, 0, Unsigned(info, 3), core::Deadline::Never(), true);
-    if (!sent.ok()) ThrowErrno(env, sent.error().errnum, sent.error().syscall);
+    if (!sent.ok()) Throw(env, sent.error());
   }
 
   // sendParts(parts, fds, from, token, timeoutMs) → up to where it has come; -1: all has left
   Napi::Value SendParts(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (!IsOpen(env)) return env.Undefined();
-    const auto array = info[0].As<Napi::Array>();
-    std::vector<core::Part> parts;
+    const auto parts = PartsOf<core::Part>(info[0]);
     uint64_t length = 0;
-    for (uint32_t i = 0; i < array.Length(); ++i) {
-      const Bytes bytes = BytesOf(env, array.Get(i));
-      parts.push_back({bytes.data, bytes.size});
-      length += bytes.size;
-    }
-    const auto numbers = info[1].As<Napi::Array>();
-    std::vector<int> fds;
-    for (uint32_t i = 0; i < numbers.Length(); ++i) {
-      fds.push_back(numbers.Get(i).As<Napi::Number>().Int32Value());
-    }
+    for (const core::Part& part : parts) length += part.size;
+    const auto fds = IntsOf(info[1]);
     const Wait wait(Number(info, 4));
     const auto sent =
         end_->Send(parts.data(), parts.size(), fds, static_cast<uint64_t>(Number(info, 2)),
@@ -161,9 +112,7 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
     if (sent.ok() && sent.value() == core::PipeEnd::SentWhole(length)) {
       return Napi::Number::New(env, -1);
     }
-    if (sent.ok()) return Napi::Number::New(env, static_cast<double>(sent.value()));
-    ThrowErrno(env, sent.error().errnum, sent.error().syscall);
-    return env.Undefined();
+    return Answer(env, sent);
   }
 
   // receive(scratch, payload, large, token, timeoutMs) → how many bytes are in `scratch`, or a PipeOutcome
@@ -186,9 +135,7 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
     const Wait wait(Number(info, 4));
     const auto outcome = end_->Receive(scratch.data, payload.data, large.data, large.size,
                                        Unsigned(info, 3), wait.deadline, wait.wait);
-    if (outcome.ok()) return Napi::Number::New(env, static_cast<double>(outcome.value()));
-    ThrowErrno(env, outcome.error().errnum, outcome.error().syscall);
-    return env.Undefined();
+    return Answer(env, outcome);
   }
 
   Napi::Value IncomingLength(const Napi::CallbackInfo& info) {
@@ -214,8 +161,7 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
   // waitUntilReady(token, timeoutMs)
   Napi::Value WaitUntilReady(const Napi::CallbackInfo& info) {
     if (!IsOpen(info.Env())) return info.Env().Undefined();
-    return Answer(info.Env(),
-                  end_->WaitUntilReady(Unsigned(info, 0), Wait(Number(info, 1)).deadline));
+    return Answer(info.Env(), end_->WaitUntilReady(Unsigned(info, 0), DeadlineOf(info, 1)));
   }
   // arm(receive, send, token) → true: there is something, or room, already
   Napi::Value Arm(const Napi::CallbackInfo& info) {

@@ -27,6 +27,7 @@
 #include "distant.h"
 #include "errors.h"
 #include "sync.h"
+#include "values.h"
 
 namespace mp {
 
@@ -100,18 +101,7 @@ core::SegmentHeader* HeaderOf(const Napi::CallbackInfo& info) {
   return reinterpret_cast<core::SegmentHeader*>(SegmentOf(info));
 }
 
-Word* WordOf(const Napi::CallbackInfo& info) {
-  return SegmentOf(info) + info[1].As<Napi::Number>().Uint32Value();
-}
-
-core::Deadline DeadlineOf(const Napi::Value& milliseconds) {
-  return core::Deadline::AfterMs(milliseconds.As<Napi::Number>().DoubleValue());
-}
-
-Napi::Value Throw(Napi::Env env, const core::OsError& error) {
-  ThrowErrno(env, error.errnum, error.syscall);
-  return env.Undefined();
-}
+Word* WordOf(const Napi::CallbackInfo& info) { return SegmentOf(info) + Unsigned(info, 1); }
 
 Napi::Value DescribeSlots(Napi::Env env, const core::Result<SegmentPtr>& segment) {
   if (!segment.ok()) return Throw(env, segment.error());
@@ -234,14 +224,14 @@ Napi::Value Enrol(const Napi::CallbackInfo& info) {
 
 // isDead(words, token) → whether the thread with this name has died.
 Napi::Value IsDead(const Napi::CallbackInfo& info) {
-  const uint32_t token = info[1].As<Napi::Number>().Uint32Value();
+  const uint32_t token = Unsigned(info, 1);
   return Napi::Boolean::New(info.Env(), core::IsDead(HeaderOf(info), token));
 }
 
 // acquireLock(words, index, token, milliseconds) → 0 no, 1 yes, 2 yes and its owner had died
 Napi::Value AcquireLock(const Napi::CallbackInfo& info) {
-  const uint32_t me = info[2].As<Napi::Number>().Uint32Value();
-  const auto outcome = core::AcquireLock(HeaderOf(info), WordOf(info), me, DeadlineOf(info[3]));
+  const uint32_t me = Unsigned(info, 2);
+  const auto outcome = core::AcquireLock(HeaderOf(info), WordOf(info), me, DeadlineOf(info, 3));
   return Napi::Number::New(info.Env(), static_cast<int32_t>(outcome));
 }
 
@@ -251,18 +241,18 @@ Napi::Value ReleaseLock(const Napi::CallbackInfo& info) {
 
 // acquireSemaphore(words, index, milliseconds) → whether
 Napi::Value AcquireSemaphore(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), core::AcquireSemaphore(WordOf(info), DeadlineOf(info[2])));
+  return Napi::Boolean::New(info.Env(), core::AcquireSemaphore(WordOf(info), DeadlineOf(info, 2)));
 }
 
 // releaseSemaphore(words, index, max) → false: it is at max
 Napi::Value ReleaseSemaphore(const Napi::CallbackInfo& info) {
-  const uint32_t max = info[2].As<Napi::Number>().Uint32Value();
+  const uint32_t max = Unsigned(info, 2);
   return Napi::Boolean::New(info.Env(), core::ReleaseSemaphore(WordOf(info), HeaderOf(info), max));
 }
 
 // park(words, index, expected, milliseconds) → sleeps while the word is `expected`, for a slice at most.
 void Park(const Napi::CallbackInfo& info) {
-  core::SpinAndPark(WordOf(info), info[2].As<Napi::Number>().Uint32Value(), DeadlineOf(info[3]));
+  core::SpinAndPark(WordOf(info), Unsigned(info, 2), DeadlineOf(info, 3));
 }
 
 // unpark(words, index, count): wakes blocked waiters, and rings for the asynchronous ones.
@@ -310,8 +300,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
  private:
   void Watch(const Napi::CallbackInfo& info) {
     listener_->Watch(info[0].As<Napi::Number>(), info[1].As<Napi::Number>(),
-                     static_cast<core::WatchFor>(info[2].As<Napi::Number>().Uint32Value()),
-                     info[3].As<Napi::Number>());
+                     static_cast<core::WatchFor>(Unsigned(info, 2)), info[3].As<Napi::Number>());
   }
   // In a child of a fork a wait of the parent's may still be given up.
   void Forget(const Napi::CallbackInfo& info) {

@@ -9,14 +9,10 @@
 
 #include <cstdio>
 
+#include "core/fd_passing.h"
+
 namespace mp::core {
 namespace {
-
-#if defined(MSG_NOSIGNAL)
-constexpr int kNoSignal = MSG_NOSIGNAL;
-#else
-constexpr int kNoSignal = 0;
-#endif
 
 #if defined(__linux__)
 
@@ -107,11 +103,6 @@ void Bell::Reset() const {
   char bytes[512];
   while (RetryOnSignal([&] { return read(read_.get(), bytes, sizeof(bytes)); }) > 0) {
   }
-}
-
-void Bell::Close() {
-  read_.Reset();
-  write_.Reset();
 }
 
 }  // namespace mp::core

@@ -31,7 +31,6 @@ class Bell {
   // Never blocks; a bell that rings already goes on ringing.
   void Ring() const;
   void Reset() const;
-  void Close();
 
  private:
   int ringer() const { return write_.valid() ? write_.get() : read_.get(); }

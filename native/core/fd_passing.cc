@@ -12,18 +12,6 @@ namespace mp::core {
 
 namespace {
 
-#if defined(MSG_CMSG_CLOEXEC)
-constexpr int kReceiveCloexec = MSG_CMSG_CLOEXEC;
-#else
-constexpr int kReceiveCloexec = 0;
-#endif
-
-#if defined(MSG_NOSIGNAL)
-constexpr int kNoSignal = MSG_NOSIGNAL;
-#else
-constexpr int kNoSignal = 0;
-#endif
-
 // Without MSG_CMSG_CLOEXEC (macOS) the flag is set one call later.
 UniqueFd Adopt(int fd) {
   if (kReceiveCloexec == 0) fcntl(fd, F_SETFD, FD_CLOEXEC);

@@ -5,6 +5,10 @@
 // nothing can leak into the receiver.
 #pragma once
 
+#if !defined(_WIN32)
+#include <sys/socket.h>
+#endif
+
 #include <cstddef>
 #include <vector>
 
@@ -12,6 +16,24 @@
 #include "core/result.h"
 
 namespace mp::core {
+
+// That can travel with one message: SCM_MAX_FD of Linux.
+constexpr size_t kMostFds = 253;
+
+#if !defined(_WIN32)
+// Flags for sending, where the system has them: a peer that is gone is EPIPE, and no SIGPIPE.
+#if defined(MSG_NOSIGNAL)
+constexpr int kNoSignal = MSG_NOSIGNAL;
+#else
+constexpr int kNoSignal = 0;
+#endif
+// And for receiving descriptors: close-on-exec from birth.
+#if defined(MSG_CMSG_CLOEXEC)
+constexpr int kReceiveCloexec = MSG_CMSG_CLOEXEC;
+#else
+constexpr int kReceiveCloexec = 0;
+#endif
+#endif
 
 struct ReceivedMessage {
   size_t bytes;

@@ -12,7 +12,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <thread>
+
+#include "core/fd_passing.h"
+#include "core/parking.h"
 
 namespace mp::core {
 
@@ -30,58 +32,11 @@ constexpr size_t kJoined = 2048;
 constexpr size_t kMostParts = 64;
 // A pipe that poll(2) calls writable takes so much without blocking.
 constexpr size_t kPipeRoom = 4096;
-constexpr size_t kMostFds = 253;
 
-#if defined(MSG_NOSIGNAL)
-constexpr int kNoSignal = MSG_NOSIGNAL;
-#else
-constexpr int kNoSignal = 0;
-#endif
-#if defined(MSG_CMSG_CLOEXEC)
-constexpr int kReceiveCloexec = MSG_CMSG_CLOEXEC;
-#else
-constexpr int kReceiveCloexec = 0;
-#endif
-
-// --- waiting awake ---------------------------------------------------------------------------------
-//
-// A sleep and the wake-up from it cost 15 to 50 µs, an answer of a busy peer 2. So a receiver first looks again and
-// again, for kSpinNs at most, but only on a connection where four of five such waits have paid off lately. Where CPUs
-// are scarce they do not: the peer may need the very CPU that looks.
-//
-// Two processes that both sleep find each other slow. So now and then a receiver that has stopped looking tries
-// once more, before one sleep in 16, in 32, … in 1024, for as long as that fails. The other one then finds the first
-// one fast, and when it tries in its turn, stays awake, too.
-
+// Waiting awake (patience.h): an answer of a busy peer comes after 2 µs. Each look is a system call.
 constexpr int64_t kSpinNs = 50'000;
-constexpr double kSpinLimit = 8;
-constexpr double kSpinCost = 4;
-constexpr double kFirstProbe = 16;
-constexpr double kLastProbe = 1024;
 constexpr int kLooksPerClock = 4;
-
-bool SeveralCpus() {
-  static const bool several = std::thread::hardware_concurrency() > 1;
-  return several;
-}
-
-void SpinPaid(FrameState* state) {
-  state->spin_score = std::min(kSpinLimit, state->spin_score + 1);
-  state->probe_after = kFirstProbe;
-}
-
-void SpinFailed(FrameState* state) {
-  if (state->spin_score == 0) state->probe_after = std::min(kLastProbe, 2 * state->probe_after);
-  state->spin_score = std::max(0.0, state->spin_score - kSpinCost);
-}
-
-bool MaySpin(FrameState* state) {
-  if (state->spin_score > 0) return true;
-  state->sleeps += 1;
-  if (state->sleeps < std::max(kFirstProbe, state->probe_after)) return false;
-  state->sleeps = 0;
-  return true;
-}
+constexpr Probing kProbing{16, 1024};
 
 // --- reading ---------------------------------------------------------------------------------------
 
@@ -174,10 +129,10 @@ struct Reader {
 
   // The first byte of a frame: what a receiver waits for.
   ssize_t ReadFirst(void* data, size_t size) {
-    if (!wait || !SeveralCpus() || state->not_socket != 0) return Read(data, size);
+    if (!wait || Spins() == 0 || state->not_socket != 0) return Read(data, size);
     const ssize_t at_once = Once(data, size, false);
     if (at_once >= 0 || !WouldBlock(errno)) return at_once;
-    if (MaySpin(state)) {
+    if (state->patience.MayTry(kProbing)) {
       const ssize_t got = Spin(data, size);
       if (got >= 0 || !WouldBlock(errno)) return got;
     }
@@ -189,12 +144,12 @@ struct Reader {
     for (;;) {
       for (int look = 0; look < kLooksPerClock; ++look) {
         const ssize_t got = Once(data, size, false);
-        if (got >= 0) SpinPaid(state);
+        if (got >= 0) state->patience.Paid(kProbing);
         if (got >= 0 || !WouldBlock(errno)) return got;
       }
       if (MonotonicNs() - begin > kSpinNs || deadline.passed()) break;
     }
-    SpinFailed(state);
+    state->patience.Failed(kProbing);
     errno = EAGAIN;
     return -1;
   }

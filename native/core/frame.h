@@ -11,7 +11,7 @@
 //
 // Descriptors that are no sockets (a pipe that another program made) work as well, more slowly.
 //
-// When the peer dies in the middle of a frame, the rest of it never comes: kTruncated, never a short message.
+// When the peer dies in the middle of a frame, the rest of it never comes: kFrameTruncated, never a short message.
 #pragma once
 
 #if !defined(_WIN32)
@@ -22,6 +22,7 @@
 
 #include "core/clock.h"
 #include "core/fd.h"
+#include "core/patience.h"
 #include "core/result.h"
 
 namespace mp::core {
@@ -33,13 +34,11 @@ struct FrameState {
   double filled;      // of the payload, so far
   double header_got;  // bytes of the header, so far
   unsigned char header[16];
-  double spin_score;   // whether looking again has paid off
-  double not_socket;   // 1: recv(2) does not know it, read(2) does
-  double sleeps;       // since the last probe
-  double probe_after;  // so many
+  Patience patience;  // of its receiver
+  double not_socket;  // 1: recv(2) does not know it, read(2) does
 };
 static_assert(sizeof(FrameState) == 9 * sizeof(double), "nine doubles in src/transport.ts");
-static_assert(offsetof(FrameState, spin_score) == 5 * sizeof(double), "as src/transport.ts has it");
+static_assert(offsetof(FrameState, patience) == 5 * sizeof(double), "as src/transport.ts has it");
 
 enum FrameOutcome : int64_t {
   // From 0 on: the length of the payload, which is complete.

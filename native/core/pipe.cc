@@ -25,7 +25,6 @@ constexpr uint8_t kBegin = 1;
 constexpr uint8_t kPiece = 2;
 
 constexpr unsigned char kFdsMark = 0xfd;
-constexpr size_t kMostFds = 253;
 
 // 64 MiB for each direction: what is queued, and what senders and receivers have in their hands.
 constexpr uint32_t kPipeChunks = 1024;
@@ -36,22 +35,13 @@ constexpr double kReceiveSliceMs = 250;
 // Bytes that are none of ours, or not yet: whoever is to take them is about to.
 constexpr double kNapMs = 1;
 
-// Waiting awake, as in frame.cc, but for longer: looking costs no system call here. An answer of a peer that sleeps takes
-// some 50 µs, so that its asker saves its own sleep. After the first microseconds the CPU is offered to others at each
-// look.
+// Waiting awake (patience.h), for longer than with frames: looking costs no system call here. An answer of a peer that
+// sleeps takes some 50 µs, so that its asker saves its own sleep. After the first microseconds the CPU is offered to
+// others at each look.
 constexpr int64_t kSpinNs = 100'000;
 constexpr int64_t kOwnNs = 3'000;
-constexpr int kSpinLimit = 8;
-constexpr int kSpinCost = 4;
-constexpr int kFirstProbe = 4;
-constexpr int kLastProbe = 256;
 constexpr int kLooksPerClock = 16;
-
-#if defined(MSG_NOSIGNAL)
-constexpr int kNoSignal = MSG_NOSIGNAL;
-#else
-constexpr int kNoSignal = 0;
-#endif
+constexpr Probing kProbing{4, 256};
 
 Deadline Sooner(const Deadline& deadline, double ms) {
   const Deadline slice = Deadline::AfterMs(ms);
@@ -59,24 +49,6 @@ Deadline Sooner(const Deadline& deadline, double ms) {
 }
 
 }  // namespace
-
-bool Patience::MayTry() {
-  if (Spins() == 0) return false;
-  if (score > 0) return true;
-  if (++sleeps < std::max(kFirstProbe, probe_after)) return false;
-  sleeps = 0;
-  return true;
-}
-
-void Patience::Paid() {
-  score = std::min(kSpinLimit, score + 1);
-  probe_after = kFirstProbe;
-}
-
-void Patience::Failed() {
-  if (score == 0) probe_after = std::min(kLastProbe, 2 * probe_after);
-  score = std::max(0, score - kSpinCost);
-}
 
 struct PipeEnd::FdsPacket {
   unsigned char bytes[1 + sizeof(uint64_t)];
@@ -179,8 +151,7 @@ Result<bool> PipeEnd::SendFdsOf(uint64_t id, const std::vector<int>& fds, const 
   const FdsPacket packet(id);
   for (;;) {
     // So short that it goes as a whole or not at all.
-    const auto sent =
-        SendFds(socket_.get(), packet.bytes, sizeof(packet.bytes), fds, MSG_DONTWAIT | kNoSignal);
+    const auto sent = SendFds(socket_.get(), packet.bytes, sizeof(packet.bytes), fds, MSG_DONTWAIT);
     if (sent.ok()) return true;
     if (sent.error().errnum != EAGAIN && sent.error().errnum != EWOULDBLOCK) return sent.error();
     if (!wait) return false;
@@ -267,7 +238,7 @@ bool PipeEnd::EatRings(uint32_t token) {
 }
 
 bool PipeEnd::Spin(const Deadline& deadline) {
-  if (!patience_.MayTry()) return false;
+  if (Spins() == 0 || !patience_.MayTry(kProbing)) return false;
   const Word* count = rx_->put_count();
   const uint32_t seen = count->load(kAcquire);
   if (rx_->Size() > 0) return true;
@@ -278,13 +249,13 @@ bool PipeEnd::Spin(const Deadline& deadline) {
     if (now - begin > kOwnNs) sched_yield();
     for (int look = 0; look < kLooksPerClock; look++) {
       if (count->load(kAcquire) != seen) {
-        patience_.Paid();
+        patience_.Paid(kProbing);
         return true;
       }
       SpinPause();
     }
   }
-  patience_.Failed();
+  patience_.Failed(kProbing);
   return false;
 }
 

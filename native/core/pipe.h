@@ -30,7 +30,7 @@
 //
 // What a death costs: in the channel at most the message that was about to be sent or received (channel.h). A sender
 // killed between two pieces leaves a message without an end: it is dropped when the next one begins, or reported
-// (kTruncated) when there will be none. Killed between a begin and its descriptors: who waits for them
+// (kPipeTruncated) when there will be none. Killed between a begin and its descriptors: who waits for them
 // finds that the token's owner has died, or has gone on with another message, and drops this one. A receiver that dies with a begin leaves pieces and
 // descriptors that nobody knows: they are dropped by the next one.
 //
@@ -48,6 +48,7 @@
 
 #include "core/channel.h"
 #include "core/fd.h"
+#include "core/patience.h"
 
 namespace mp::core {
 
@@ -66,17 +67,6 @@ enum PipeOutcome : int64_t {
       -5,  // the next one has large_length() bytes and stays: come again with memory for it
   kPipeLargeDone = -6,  // it is there
   kPipeDone = -7,       // the message of pieces is complete
-};
-
-// What has been learnt about waiting awake, as in frame.cc.
-struct Patience {
-  int score = 8;
-  int sleeps = 0;
-  int probe_after = 0;
-
-  bool MayTry();
-  void Paid();
-  void Failed();
 };
 
 // One end, as one thread uses it. It owns the socket.
@@ -139,7 +129,6 @@ class PipeEnd {
   static constexpr uint64_t kHeadSent = 2;
 
   Result<void> OpenChannels();
-  bool IsDuplex() const;
   bool HungUp() const;
   Result<bool> Put(const Part* parts, size_t count, uint8_t tag, uint32_t token,
                    const Deadline& deadline, bool wait);
@@ -163,7 +152,7 @@ class PipeEnd {
   std::shared_ptr<Channel> tx_;
   std::shared_ptr<Channel> rx_;
   Word* socket_lock_ = nullptr;
-  Patience patience_;
+  Patience patience_{kMostPatience, 0, 0};
 
   uint64_t sending_ = 0;
   uint32_t sent_messages_ = 0;

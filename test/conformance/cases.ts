@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { report, runOk, type RunOptions } from '../support/fixture.js';
+import { report, runFixture, runOk, type RunOptions } from '../support/fixture.js';
 import { fixtures } from '../support/paths.js';
 
 /** The titles of the cases in a fixture. */
@@ -47,4 +47,30 @@ export async function runCase(
 /** A test for each case of the fixture. */
 export function testCases(fixture: string, options: CaseOptions = {}): void {
   test.each(titlesOf(fixture))('%s', (title) => runCase(fixture, title, options));
+}
+
+/**
+ * Ctrl-C in calls that wait: tests of a fixture that says `waiting`, gets a SIGINT, and with the argument `listener`
+ * says `waited` when the call returns and `heard` when its listener runs.
+ */
+export function testCtrlC(
+  fixture: string,
+  method: string,
+  calls: readonly string[],
+  env?: RunOptions['env'],
+): void {
+  test.each(calls)('a blocked call dies of it: %s', async (call) => {
+    const result = await runFixture(fixture, { args: [call, method], env });
+    expect(result.signal, report(result)).toBe('SIGINT');
+    expect(result.stdout, report(result)).toBe('waiting\n');
+  });
+
+  test.each(calls)(
+    'with a listener it goes on, and the listener runs after it: %s',
+    async (call) => {
+      const result = await runFixture(fixture, { args: [call, method, 'listener'], env });
+      expect(result.code, report(result)).toBe(0);
+      expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');
+    },
+  );
 }

@@ -5,9 +5,8 @@
 
 import { spawnSync } from 'node:child_process';
 import os from 'node:os';
-import { describe, expect, test } from 'vitest';
-import { report, runFixture } from '../support/fixture.js';
-import { runCase, testCases, titlesOf } from './cases.js';
+import { describe, test } from 'vitest';
+import { runCase, testCases, testCtrlC, titlesOf } from './cases.js';
 
 const python = spawnSync('python3', ['--version']).status === 0;
 
@@ -60,20 +59,6 @@ export function connectionConformance(method: string): void {
 
   describe(`Connection (${method}): Ctrl-C`, () => {
     const CALLS = ['recv', 'recvBytesInto', 'send', 'poll', 'wait'];
-    test.each(CALLS)('a blocked call dies of it: %s', async (call) => {
-      const result = await runFixture('connection/interrupted.mjs', { args: [call, method] });
-      expect(result.signal, report(result)).toBe('SIGINT');
-      expect(result.stdout, report(result)).toBe('waiting\n');
-    });
-
-    test.each(CALLS)(
-      'with a listener it goes on, and the listener runs after it: %s',
-      async (call) => {
-        const args = [call, method, 'listener'];
-        const result = await runFixture('connection/interrupted.mjs', { args });
-        expect(result.code, report(result)).toBe(0);
-        expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');
-      },
-    );
+    testCtrlC('connection/interrupted.mjs', method, CALLS);
   });
 }

@@ -7,9 +7,9 @@ import { spawnSync } from 'node:child_process';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { report, runFixture, runOk } from '../support/fixture.js';
+import { runOk } from '../support/fixture.js';
 import { fixtures } from '../support/paths.js';
-import { runCase, testCases, titlesOf } from './cases.js';
+import { runCase, testCases, testCtrlC, titlesOf } from './cases.js';
 
 const python = spawnSync('python3', ['--version']).status === 0;
 
@@ -61,20 +61,6 @@ export function queuesConformance(method: string): void {
       'put of a large item',
       'join',
     ];
-    test.each(CALLS)('a blocked call dies of it: %s', async (call) => {
-      const result = await runFixture('queues/interrupted.mjs', { args: [call, method] });
-      expect(result.signal, report(result)).toBe('SIGINT');
-      expect(result.stdout, report(result)).toBe('waiting\n');
-    });
-
-    test.each(CALLS)(
-      'with a listener it goes on, and the listener runs after it: %s',
-      async (call) => {
-        const args = [call, method, 'listener'];
-        const result = await runFixture('queues/interrupted.mjs', { args });
-        expect(result.code, report(result)).toBe(0);
-        expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');
-      },
-    );
+    testCtrlC('queues/interrupted.mjs', method, CALLS);
   });
 }

@@ -3,9 +3,8 @@
  * what is beyond Python.
  */
 
-import { describe, expect, test } from 'vitest';
-import { report, runFixture } from '../support/fixture.js';
-import { testCases, type Variant } from './cases.js';
+import { describe } from 'vitest';
+import { testCases, testCtrlC, type Variant } from './cases.js';
 
 const OBJECTS = ['lock', 'semaphore', 'condition', 'event', 'barrier'];
 
@@ -24,22 +23,6 @@ export function synchronizeConformance(method: string, { env, how = method }: Va
 
   describe(`Synchronisation (${how}): Ctrl-C`, () => {
     const WAITS = ['lock', 'rlock', 'semaphore', 'condition', 'event', 'barrier'];
-    test.each(WAITS)('a blocked wait dies of it: %s', async (wait) => {
-      const result = await runFixture('synchronize/interrupted.mjs', { args: [wait, method], env });
-      expect(result.signal, report(result)).toBe('SIGINT');
-      expect(result.stdout, report(result)).toBe('waiting\n');
-    });
-
-    test.each(WAITS)(
-      'with a listener it goes on, and the listener runs after it: %s',
-      async (wait) => {
-        const result = await runFixture('synchronize/interrupted.mjs', {
-          args: [wait, method, 'listener'],
-          env,
-        });
-        expect(result.code, report(result)).toBe(0);
-        expect(result.stdout, report(result)).toBe('waiting\nwaited\nheard\n');
-      },
-    );
+    testCtrlC('synchronize/interrupted.mjs', method, WAITS, env);
   });
 }
