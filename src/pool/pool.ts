@@ -13,7 +13,7 @@ import { cpuCount } from '../cpu.js';
 import { ValueError } from '../errors.js';
 import type { AsyncOptions, BaseProcess, ProcessOptions } from '../process.js';
 import { Engine, type WorkerStats } from './engine.js';
-import { progressBar, type ProgressOptions } from './progress.js';
+import { progressBar, type Progress, type ProgressOptions } from './progress.js';
 import { Mode } from './protocol.js';
 import {
   ApplyResult,
@@ -21,7 +21,6 @@ import {
   MapResult,
   type AsyncResult,
   type JobOptions,
-  type OnProgress,
 } from './results.js';
 
 export { AsyncResult, IMapIterator, type JobOptions } from './results.js';
@@ -277,16 +276,15 @@ export class Pool {
       chunksize === undefined || chunksize === null
         ? Math.ceil(items.length / (4 * this.#engine.processes))
         : checkPositive(chunksize, 'chunksize', () => badChunksize(chunksize));
-    const onProgress = this.#progress(progress, items.length);
-    const setup = { ...rest, fn, mode };
-    const result = new MapResult<R>(this.#engine, setup, items, size, onProgress);
+    const setup = { ...rest, fn, mode, progress: this.#progress(progress, items.length) };
+    const result = new MapResult<R>(this.#engine, setup, items, size);
     return items.length === 0 ? result : this.#submit(result);
   }
 
   #progress(
     progress: boolean | ProgressOptions | undefined,
     total: number | undefined,
-  ): OnProgress | undefined {
+  ): Progress | undefined {
     if (progress === undefined || progress === false) return undefined;
     return progressBar(progress === true ? {} : progress, total);
   }
@@ -329,10 +327,9 @@ export class Pool {
     const size = checkPositive(chunksize, 'chunksize', () => badChunksize(chunksize));
     const { progress, ...rest } = options;
     const { length } = iterable as { length?: unknown };
-    const onProgress = this.#progress(progress, typeof length === 'number' ? length : undefined);
-    const setup = { ...rest, fn, mode: Mode.map };
-    const job = new IMapIterator<R>(this.#engine, setup, iterable, size, ordered, onProgress);
-    return this.#submit(job);
+    const total = typeof length === 'number' ? length : undefined;
+    const setup = { ...rest, fn, mode: Mode.map, progress: this.#progress(progress, total) };
+    return this.#submit(new IMapIterator<R>(this.#engine, setup, iterable, size, ordered));
   }
 
   // --- the end

@@ -11,6 +11,7 @@ import { abortable, timeoutMs } from '../clock.js';
 import { StopIteration, TimeoutError, ValueError } from '../errors.js';
 import type { AsyncOptions } from '../process.js';
 import type { Engine, Job } from './engine.js';
+import type { Progress } from './progress.js';
 import { EACH } from './protocol.js';
 import type { Callable } from './worker.js';
 
@@ -28,6 +29,7 @@ export interface JobOptions<T> {
 export interface JobSetup<T> extends JobOptions<T> {
   fn: Callable;
   mode: number;
+  progress?: Progress | undefined;
 }
 
 /** What is thrown by the program's own callback is an uncaught error, and nobody's result. */
@@ -55,7 +57,7 @@ abstract class BaseJob<T> {
   readonly limit: number | undefined;
   readonly canBeOff: boolean;
   protected readonly engine: Engine;
-  protected readonly options: JobOptions<T>;
+  protected readonly options: Omit<JobSetup<T>, 'fn' | 'mode'>;
   readonly #abort: (() => void) | undefined;
 
   constructor(engine: Engine, { fn, mode, ...options }: JobSetup<T>, flags = 0) {
@@ -76,7 +78,8 @@ abstract class BaseJob<T> {
 
   /** Nobody need listen for an abort any more. */
   protected settled(): void {
-    const { signal } = this.options;
+    const { signal, progress } = this.options;
+    progress?.stop();
     if (this.#abort !== undefined) signal!.removeEventListener('abort', this.#abort);
   }
 }
@@ -239,32 +242,21 @@ export class ApplyResult<T> extends AsyncResult<T> {
   }
 }
 
-/** Tells of items that are done. */
-export type OnProgress = (done: number) => void;
-
 /** Of `mapAsync` and `starmapAsync`. As in Python, it is there when all chunks are, and the first error counts. */
 export class MapResult<T> extends AsyncResult<T[]> {
   readonly #items: unknown[];
   readonly #chunksize: number;
   readonly #values: T[];
-  readonly #onProgress: OnProgress | undefined;
   #at = 0;
   #left: number;
   #failure: { error: unknown } | undefined;
 
-  constructor(
-    engine: Engine,
-    setup: JobSetup<T[]>,
-    items: unknown[],
-    chunksize: number,
-    onProgress?: OnProgress,
-  ) {
+  constructor(engine: Engine, setup: JobSetup<T[]>, items: unknown[], chunksize: number) {
     super(engine, setup);
     this.#items = items;
     this.#chunksize = chunksize;
     this.#values = new Array<T>(items.length);
     this.#left = items.length;
-    this.#onProgress = onProgress;
     if (items.length === 0) this.resolveSilently([]);
   }
 
@@ -295,7 +287,7 @@ export class MapResult<T> extends AsyncResult<T[]> {
     const from = index * this.#chunksize;
     const count = Math.min(this.#chunksize, this.#items.length - from);
     this.#left -= count;
-    this.#onProgress?.(count);
+    this.options.progress?.advance(count);
     if (this.#left > 0) return;
     if (this.#failure !== undefined) this.reject(this.#failure.error);
     else this.resolve(this.#values);
@@ -316,7 +308,6 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   readonly #source: Iterator<unknown>;
   readonly #chunksize: number;
   readonly #ordered: boolean;
-  readonly #onProgress: OnProgress | undefined;
   #exhausted = false;
   /** Chunks: made, back, and the one whose turn it is. */
   #made = 0;
@@ -337,13 +328,11 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
     iterable: Iterable<unknown>,
     chunksize: number,
     ordered: boolean,
-    onProgress?: OnProgress,
   ) {
     super(engine, setup, EACH);
     this.#source = iterable[Symbol.iterator]();
     this.#chunksize = chunksize;
     this.#ordered = ordered;
-    this.#onProgress = onProgress;
   }
 
   // --- for the engine
@@ -434,7 +423,7 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
       if ('error' in item) call(errorCallback, item.error);
       else call(callback, item.value);
     }
-    this.#onProgress?.(items.length);
+    this.options.progress?.advance(items.length);
     if (this.#ordered) {
       this.#early.set(index, items);
       for (let next; (next = this.#early.get(this.#turn)) !== undefined; this.#turn++) {

@@ -25,6 +25,7 @@ export const LAYERS: readonly (readonly string[])[] = [
     'fork_child',
     'words',
     'heap',
+    'kinship',
     'waiting',
     'fork',
     'posix',
