@@ -208,6 +208,9 @@ export function beginChild(stdio: number): void {
   processChild = true;
   unwinding = true;
   if (abort !== undefined) abort[0] = 0;
+  // For now, and last, since finalisers come at any time: whatever is active loses its hold on the loop, for good.
+  // See endUnwinding.
+  internals.timersBinding.toggleImmediateRef(false);
 }
 
 const forgetters: (() => void)[] = [];
@@ -334,13 +337,11 @@ function emptyTimers(): void {
   while (timerListQueue.peek() !== undefined) timerListQueue.shift();
   // Those that keep the loop alive: JavaScript's, all but the ones without a reference, and native ones of node, such
   // as finalisers, which are not in this queue. They run in the child, and are subtracted then.
-  const [count, references] = immediateInfo as unknown as [number, number];
-  let own = count;
+  let own = immediateInfo[0]!;
   for (let immediate = immediateQueue.head; immediate !== null; immediate = immediate._idleNext) {
     if (!immediate.hasRef()) own--;
     immediate._destroyed = true;
   }
-  const nativeReferences = Math.max(0, references - own);
   immediateQueue.head = null;
   immediateQueue.tail = null;
   // In the middle of a batch of immediates, or of timers, the rest of it is in variables of the two functions
@@ -348,10 +349,10 @@ function emptyTimers(): void {
   const { getTimerCallbacks } = internals.require('internal/timers') as unknown as TimerCallbacks;
   const { processImmediate, processTimers } = getTimerCallbacks(internals.runNextTicks);
   timersBinding.setupTimers(processImmediate, processTimers);
+  // The collector may have come since, and have added finalisers: they are counted at the moment of the writing.
+  const nativeReferences = Math.max(0, immediateInfo[1]! - own);
   immediateInfo.fill(0);
   immediateInfo[1] = nativeReferences;
-  // For now: whatever is active loses its hold on the loop, for good. See endUnwinding.
-  timersBinding.toggleImmediateRef(false);
   timersBinding.timeoutInfo.fill(0);
   timersBinding.toggleTimerRef(false);
 }
