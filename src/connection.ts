@@ -35,6 +35,7 @@ import {
   endWatch,
   FrameTransport,
   isScratch,
+  NAP_MS,
   newWatch,
   type Outgoing,
   PipeTransport,
@@ -265,6 +266,7 @@ export class Connection {
   #generation = currentGeneration();
   /** Looks now and then whether a bell should have rung. */
   #looking: NodeJS.Timeout | undefined;
+  #napping: NodeJS.Timeout | undefined;
 
   /**
    * @param handle an open descriptor, which belongs to the Connection from now on.
@@ -340,9 +342,11 @@ export class Connection {
       try {
         if (!transport!.send(first.message, 0)) {
           const { bell, fd } = transport!;
+          const after = bell?.arm(false, true);
+          if (after !== undefined) timer = setTimeout(go, after);
+          if (after === NAP_MS) return;
           watch.add(fd, bell !== undefined, bell === undefined);
           watch.arm(go);
-          if (bell !== undefined) timer = setTimeout(go, bell.arm(false, true) ? 0 : SLICE_MS);
           return;
         }
         first.pending.resolve();
@@ -645,7 +649,18 @@ export class Connection {
     this.#armed = true;
     if (bell === undefined) return;
     this.#lookNowAndThen();
-    if (bell.arm(reads, writes)) setImmediate(() => this.#look());
+    const after = bell.arm(reads, writes);
+    if (after === 0) setImmediate(() => this.#look());
+    if (after === NAP_MS) this.#nap();
+  }
+
+  /** The descriptor would tell at once, and of nothing. */
+  #nap(): void {
+    this.#held.watch!.disarm();
+    this.#napping ??= setTimeout(() => {
+      this.#napping = undefined;
+      this.#look();
+    }, NAP_MS);
   }
 
   #lookNowAndThen(): void {
@@ -721,6 +736,7 @@ export class Connection {
     this.#receivers = [];
     this.#armed = false;
     this.#looking = undefined;
+    this.#napping = undefined;
     this.#held.watch = undefined;
   }
 
@@ -951,6 +967,9 @@ class Waiting {
   }
 }
 
+/** A descriptor may be readable, and remain so, for somebody else: after so many looks each further one takes a nap. */
+const MOST_VAIN = 8;
+
 /**
  * Waits until one of the objects is ready, and answers all that are, in the order given; none when the time was up.
  * A Connection is ready when a message or the end is there; a sentinel, when its process has ended; a descriptor or
@@ -965,6 +984,7 @@ export function wait<T extends WaitObject>(objects: Iterable<T>, timeout?: numbe
   const waiting = new Waiting(objects);
   const end = milliseconds < 0 ? Infinity : performance.now() + milliseconds;
   let ready = waiting.ready();
+  let vain = 0;
   try {
     while (ready.length === 0) {
       const left = end - performance.now();
@@ -972,8 +992,9 @@ export function wait<T extends WaitObject>(objects: Iterable<T>, timeout?: numbe
       ready = waiting.arm();
       if (ready.length > 0) break;
       const slice = Math.min(left, waiting.sliceMs);
-      pollSlots(waiting.slots, slice === Infinity ? -1 : slice);
+      const told = pollSlots(waiting.slots, slice === Infinity ? -1 : slice);
       ready = waiting.ready(true);
+      if (told && ready.length === 0 && ++vain > MOST_VAIN) native.sleepMs(Math.min(left, NAP_MS));
     }
   } finally {
     waiting.disarm();
@@ -1001,8 +1022,14 @@ export async function waitAsync<T extends WaitObject>(
   const { sliceMs } = waiting;
   let timer: NodeJS.Timeout | undefined;
   let failure: unknown;
+  let looks = 0;
   try {
     await abortable(milliseconds, signal, (done) => {
+      const arm = (): void => {
+        clearTimeout(timer);
+        watch.arm(look);
+        if (sliceMs !== Infinity) timer = setTimeout(look, sliceMs).unref();
+      };
       const look = (): void => {
         try {
           ready = waiting.ready();
@@ -1012,9 +1039,9 @@ export async function waitAsync<T extends WaitObject>(
             return;
           }
           for (const fd of waiting.fds) watch.add(fd, true, false);
-          watch.arm(look);
           clearTimeout(timer);
-          if (sliceMs !== Infinity) timer = setTimeout(look, sliceMs).unref();
+          if (++looks > MOST_VAIN) timer = setTimeout(arm, NAP_MS);
+          else arm();
         } catch (error) {
           failure = error;
           done();

@@ -443,7 +443,7 @@ export interface PipeEnd {
   ready(): boolean;
   waitUntilReady(token: number, timeoutMs: number): boolean;
   /** The socket becomes readable when there is something to receive, or room to send. True: there is. */
-  arm(receive: boolean, send: boolean, token: number): boolean;
+  arm(receive: boolean, send: boolean, token: number): 0 | 1 | 2;
   close(): void;
 }
 
