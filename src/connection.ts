@@ -657,7 +657,8 @@ export class Connection {
   /** The descriptor would tell at once, and of nothing. */
   #nap(): void {
     this.#held.watch!.disarm();
-    this.#napping ??= setTimeout(() => {
+    if (this.#napping !== undefined) return;
+    this.#napping = setTimeout(() => {
       this.#napping = undefined;
       this.#look();
     }, NAP_MS);
