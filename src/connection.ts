@@ -543,7 +543,9 @@ export class Connection {
     copies = false,
   ): Promise<void> {
     const transport = this.#sending();
-    if (this.#senders.length === 0 && transport.send(message, 0)) return;
+    // Whoever never has to wait lets the event loop turn all the same; so do receivers.
+    const now = this.#senders.length === 0 && !turnIsLong(message.parts.length > 1);
+    if (now && transport.send(message, 0)) return;
     if (copies) keep(message);
     const sender: Sender = {
       message,
@@ -574,7 +576,7 @@ export class Connection {
     const transport = this.#receiving();
     const signal = checkAbortSignal(given);
     signal?.throwIfAborted();
-    if (this.#receivers.length === 0) {
+    if (this.#receivers.length === 0 && !turnIsLong()) {
       const fds: number[] | undefined = wantsFds ? [] : undefined;
       const received = transport.receive(limit, 0, fds, elsewhere());
       if (received === BAD_LENGTH) this.#badLength();
