@@ -34,6 +34,7 @@ import {
   endWatch,
   FrameTransport,
   isScratch,
+  NAP_MS,
   newWatch,
   type Outgoing,
   PipeTransport,
@@ -263,6 +264,7 @@ export class Connection {
   #generation = currentGeneration();
   /** Looks now and then whether a bell should have rung. */
   #looking: NodeJS.Timeout | undefined;
+  #napping: NodeJS.Timeout | undefined;
 
   /**
    * @param handle an open descriptor, which belongs to the Connection from now on.
@@ -338,9 +340,11 @@ export class Connection {
       try {
         if (!transport!.send(first.message, 0)) {
           const { bell, fd } = transport!;
+          const after = bell?.arm(false, true);
+          if (after !== undefined) timer = setTimeout(go, after);
+          if (after === NAP_MS) return;
           watch.add(fd, bell !== undefined, bell === undefined);
           watch.arm(go);
-          if (bell !== undefined) timer = setTimeout(go, bell.arm(false, true) ? 0 : SLICE_MS);
           return;
         }
         first.pending.resolve();
@@ -537,7 +541,9 @@ export class Connection {
     copies = false,
   ): Promise<void> {
     const transport = this.#sending();
-    if (this.#senders.length === 0 && transport.send(message, 0)) return;
+    // Whoever never has to wait lets the event loop turn all the same; so do receivers.
+    const now = this.#senders.length === 0 && !turnIsLong(message.parts.length > 1);
+    if (now && transport.send(message, 0)) return;
     if (copies) keep(message);
     const sender: Sender = {
       message,
@@ -568,7 +574,7 @@ export class Connection {
     const transport = this.#receiving();
     const signal = checkAbortSignal(given);
     signal?.throwIfAborted();
-    if (this.#receivers.length === 0) {
+    if (this.#receivers.length === 0 && !turnIsLong()) {
       const fds: number[] | undefined = wantsFds ? [] : undefined;
       const received = transport.receive(limit, 0, fds, elsewhere());
       if (received === BAD_LENGTH) this.#badLength();
@@ -643,7 +649,19 @@ export class Connection {
     this.#armed = true;
     if (bell === undefined) return;
     this.#lookNowAndThen();
-    if (bell.arm(reads, writes)) setImmediate(() => this.#look());
+    const after = bell.arm(reads, writes);
+    if (after === 0) setImmediate(() => this.#look());
+    if (after === NAP_MS) this.#nap();
+  }
+
+  /** The descriptor would tell at once, and of nothing. */
+  #nap(): void {
+    this.#held.watch!.disarm();
+    if (this.#napping !== undefined) return;
+    this.#napping = setTimeout(() => {
+      this.#napping = undefined;
+      this.#look();
+    }, NAP_MS);
   }
 
   #lookNowAndThen(): void {
@@ -719,6 +737,7 @@ export class Connection {
     this.#receivers = [];
     this.#armed = false;
     this.#looking = undefined;
+    this.#napping = undefined;
     this.#held.watch = undefined;
   }
 
@@ -949,6 +968,9 @@ class Waiting {
   }
 }
 
+/** A descriptor may be readable, and remain so, for somebody else: after so many looks each further one takes a nap. */
+const MOST_VAIN = 8;
+
 /**
  * Waits until one of the objects is ready, and answers all that are, in the order given; none when the time was up.
  * A Connection is ready when a message or the end is there; a sentinel, when its process has ended; a descriptor or
@@ -963,14 +985,17 @@ export function wait<T extends WaitObject>(objects: Iterable<T>, timeout?: numbe
   const waiting = new Waiting(objects);
   const end = endAfter(milliseconds);
   let ready = waiting.ready();
+  let vain = 0;
   try {
     while (ready.length === 0) {
       const now = performance.now();
       if (now >= end) break;
       ready = waiting.arm();
       if (ready.length > 0) break;
-      pollSlots(waiting.slots, leftUntil(Math.min(end, now + waiting.sliceMs)));
+      const told = pollSlots(waiting.slots, leftUntil(Math.min(end, now + waiting.sliceMs)));
       ready = waiting.ready(true);
+      if (told && ready.length === 0 && ++vain > MOST_VAIN)
+        native.sleepMs(Math.min(end - now, NAP_MS));
     }
   } finally {
     waiting.disarm();
@@ -998,8 +1023,14 @@ export async function waitAsync<T extends WaitObject>(
   const { sliceMs } = waiting;
   let timer: NodeJS.Timeout | undefined;
   let failure: unknown;
+  let looks = 0;
   try {
     await abortable(milliseconds, signal, (done) => {
+      const arm = (): void => {
+        clearTimeout(timer);
+        watch.arm(look);
+        if (sliceMs !== Infinity) timer = setTimeout(look, sliceMs).unref();
+      };
       const look = (): void => {
         try {
           ready = waiting.ready();
@@ -1009,9 +1040,9 @@ export async function waitAsync<T extends WaitObject>(
             return;
           }
           for (const fd of waiting.fds) watch.add(fd, true, false);
-          watch.arm(look);
           clearTimeout(timer);
-          if (sliceMs !== Infinity) timer = setTimeout(look, sliceMs).unref();
+          if (++looks > MOST_VAIN) timer = setTimeout(arm, NAP_MS);
+          else arm();
         } catch (error) {
           failure = error;
           done();

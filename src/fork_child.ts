@@ -208,6 +208,9 @@ export function beginChild(stdio: number): void {
   processChild = true;
   unwinding = true;
   if (abort !== undefined) abort[0] = 0;
+  // For now, and last, since finalisers come at any time, and behind the last immediate of a batch node has yet to tell
+  // libuv that there is none: whatever is active loses its hold on the loop, for good. See endUnwinding.
+  internals.timersBinding.toggleImmediateRef(false);
 }
 
 const forgetters: (() => void)[] = [];
@@ -302,9 +305,6 @@ function installRandom(): void {
 function quiet(stdio: number): void {
   if (rehearsing) return;
   if (plan.timers) emptyTimers();
-  // After the last immediate of a batch, too, when node has yet to tell libuv that there is none: what is active now
-  // would not hold the loop ever again.
-  else internals.timersBinding.toggleImmediateRef(false);
   if (plan.ticks) emptyTicks();
   if (plan.asyncIds) internals.clearAsyncIdStack();
   for (const event of plan.events) process.removeAllListeners(event);
@@ -364,8 +364,6 @@ function emptyTimers(): void {
   immediateInfo[0] = 0;
   immediateInfo[1] = references > 0 ? references : 0;
   immediateInfo[2] = 0;
-  // For now: whatever is active loses its hold on the loop, for good. See endUnwinding.
-  timersBinding.toggleImmediateRef(false);
   timersBinding.timeoutInfo.fill(0);
   timersBinding.toggleTimerRef(false);
 }

@@ -458,8 +458,11 @@ export interface PipeEnd {
   /** Whether there is something to receive, or the end. */
   ready(): boolean;
   waitUntilReady(token: number, timeoutMs: number): boolean;
-  /** The socket becomes readable when there is something to receive, or room to send. True: there is. */
-  arm(receive: boolean, send: boolean, token: number): boolean;
+  /**
+   * The socket becomes readable when there is something to receive, or room to send (0). There is (1). It is readable
+   * for another receiver, and tells nothing (2).
+   */
+  arm(receive: boolean, send: boolean, token: number): 0 | 1 | 2;
   close(): void;
 }
 

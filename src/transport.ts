@@ -54,12 +54,16 @@ export interface Bell {
    * From now on the descriptor becomes readable when there is something to receive, or room to send. It may do so for
    * nothing. Whoever waits looks every `SLICE_MS` all the same: a sender may die before it rings.
    *
-   * @returns true: there is something, or room, already.
+   * @returns after how many milliseconds to look all the same: 0 when there is something, or room, already. `NAP_MS`:
+   *   the descriptor is readable and remains so, for another receiver, and tells nothing meanwhile.
    */
-  arm(receive: boolean, send: boolean): boolean;
+  arm(receive: boolean, send: boolean): number;
 }
 
 export const SLICE_MS = 250;
+export const NAP_MS = 1;
+/** By what native/core/pipe.h answers: armed, now, soon. */
+const LOOK_AFTER_MS = [SLICE_MS, 0, NAP_MS] as const;
 
 /** Messages in both directions. Timeouts are milliseconds: 0 does not block, negative is for ever. */
 export interface Transport {
@@ -294,7 +298,7 @@ export class PipeTransport implements Transport {
     this.side = end.side();
     this.bell = {
       ready: () => end.ready(),
-      arm: (receive, send) => end.arm(receive, send, this.#me()),
+      arm: (receive, send) => LOOK_AFTER_MS[end.arm(receive, send, this.#me())],
     };
   }
 

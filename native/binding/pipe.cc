@@ -163,11 +163,11 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
     if (!IsOpen(info.Env())) return info.Env().Undefined();
     return Answer(info.Env(), end_->WaitUntilReady(Unsigned(info, 0), DeadlineOf(info, 1)));
   }
-  // arm(receive, send, token) → true: there is something, or room, already
+  // arm(receive, send, token) → core::PipeEnd::Armed
   Napi::Value Arm(const Napi::CallbackInfo& info) {
     if (!IsOpen(info.Env())) return info.Env().Undefined();
-    return Napi::Boolean::New(
-        info.Env(), end_->Arm(info[0].ToBoolean(), info[1].ToBoolean(), Unsigned(info, 2)));
+    const auto armed = end_->Arm(info[0].ToBoolean(), info[1].ToBoolean(), Unsigned(info, 2));
+    return Napi::Number::New(info.Env(), static_cast<int32_t>(armed));
   }
 
   void Close(const Napi::CallbackInfo&) {

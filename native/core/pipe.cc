@@ -2,6 +2,7 @@
 
 #include "core/pipe.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -32,8 +33,10 @@ constexpr uint32_t kPipeChunks = 1024;
 // A sender that waits for room sleeps in the memory, and looks so often whether there still is a receiver.
 constexpr double kSendSliceMs = 50;
 constexpr double kReceiveSliceMs = 250;
-// Bytes that are none of ours, or not yet: whoever is to take them is about to.
+// Descriptors that are none of ours, or not yet: whoever is to take them is about to.
 constexpr double kNapMs = 1;
+// Who has the socket's lock is done in microseconds, unless it was stopped (SIGSTOP).
+constexpr double kLockMs = 2;
 
 // Waiting awake (patience.h), for longer than with frames: looking costs no system call here. An answer of a peer that
 // sleeps takes some 50 µs, so that its asker saves its own sleep. After the first microseconds the CPU is offered to
@@ -172,6 +175,10 @@ Result<uint64_t> PipeEnd::Send(const Part* parts, size_t count, const std::vecto
   }
   if (fds.size() > kMostFds) return OsError{EINVAL, "sendmsg"};
   if (from == 0) {
+    // Once it has begun the receiver waits for them.
+    for (const int fd : fds) {
+      if (fcntl(fd, F_GETFD) < 0) return OsError{errno, "sendmsg"};
+    }
     sending_ = uint64_t{token} << 32 | ++sent_messages_;
     const Begin begin{sending_, length, fds.size()};
     const Part part{&begin, sizeof(begin)};
@@ -182,7 +189,11 @@ Result<uint64_t> PipeEnd::Send(const Part* parts, size_t count, const std::vecto
   }
   if (from == kBeginSent) {
     const auto sent = SendFdsOf(sending_, fds, deadline, wait);
-    if (!sent.ok()) return sent.error();
+    if (!sent.ok()) {
+      // Without them: the receiver drops the message.
+      (void)SendFdsOf(sending_, {}, Deadline::AfterMs(kLockMs), true);
+      return sent.error();
+    }
     if (!sent.value()) return from;
     from = kHeadSent;
   }
@@ -217,24 +228,25 @@ Result<uint64_t> PipeEnd::Send(const Part* parts, size_t count, const std::vecto
 bool PipeEnd::EatRings(uint32_t token) {
   SegmentHeader* header = segment_->header();
   // Two that look and then eat would take what the other one has seen.
-  (void)AcquireLock(header, socket_lock_, token, Deadline::Never());
+  const Deadline brief = Deadline::AfterMs(kLockMs);
+  if (AcquireLock(header, socket_lock_, token, brief) == Acquired::kNo) return false;
   unsigned char bytes[64];
-  bool only_rings = true;
+  bool all = true;
   for (ssize_t got = sizeof(bytes); got == sizeof(bytes);) {
     got = RetryOnSignal(
         [&] { return recv(socket_.get(), bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT); });
     if (got <= 0) break;
     ssize_t rings = 0;
-    while (rings < got && bytes[rings] == Bell::kRing) rings++;
-    only_rings = rings == got;
+    while (rings < got && bytes[rings] != kFdsMark) rings++;
+    all = rings == got;
     if (rings > 0) {
       (void)RetryOnSignal(
           [&] { return recv(socket_.get(), bytes, static_cast<size_t>(rings), MSG_DONTWAIT); });
     }
-    if (!only_rings) break;
+    if (!all) break;
   }
   (void)ReleaseLock(socket_lock_, header);
-  return only_rings;
+  return all;
 }
 
 bool PipeEnd::Spin(const Deadline& deadline) {
@@ -259,8 +271,9 @@ bool PipeEnd::Spin(const Deadline& deadline) {
   return false;
 }
 
-// The channel was empty a moment ago.
-Result<PipeEnd::Came> PipeEnd::Await(uint32_t token, const Deadline& deadline, bool wait) {
+// The channel was empty a moment ago. `for_fds`: descriptors may have come, or never come, is an answer, too.
+Result<PipeEnd::Came> PipeEnd::Await(uint32_t token, const Deadline& deadline, bool wait,
+                                     bool for_fds) {
   if (!wait) {
     if (!HungUp()) return rx_->Size() > 0 ? Came::kMessage : Came::kNotYet;
     return rx_->Size() > 0 ? Came::kMessage : Came::kEnd;
@@ -270,6 +283,7 @@ Result<PipeEnd::Came> PipeEnd::Await(uint32_t token, const Deadline& deadline, b
     const bool only_rings = EatRings(token);
     if (rx_->WantBell()) return Came::kMessage;
     if (!only_rings) {
+      if (for_fds) return Came::kMessage;
       if (HungUp()) return rx_->Size() > 0 ? Came::kMessage : Came::kEnd;
       if (deadline.passed()) return Came::kNotYet;
       SleepUntil(Sooner(deadline, kNapMs));
@@ -283,6 +297,7 @@ Result<PipeEnd::Came> PipeEnd::Await(uint32_t token, const Deadline& deadline, b
     if (rx_->Size() > 0) return Came::kMessage;
     if (hung_up) return Came::kEnd;
     if (deadline.passed()) return Came::kNotYet;
+    if (for_fds) return Came::kMessage;
     // Time to look around. One chunk is the channel's own.
     if (polled.value() == 0 && rx_->UsedChunks() > 1) rx_->Collect(token);
   }
@@ -294,17 +309,18 @@ Result<bool> PipeEnd::WaitUntilReady(uint32_t token, const Deadline& deadline) {
   if (rx_ == nullptr) return OsError{EBADF, "poll"};
   if (Ready()) return true;
   if (deadline.passed()) return false;
-  const auto came = Await(token, deadline, true);
+  const auto came = Await(token, deadline, true, false);
   if (!came.ok()) return came.error();
   return came.value() != Came::kNotYet;
 }
 
-bool PipeEnd::Arm(bool receive, bool send, uint32_t token) {
-  EatRings(token);
-  bool now = false;
+PipeEnd::Armed PipeEnd::Arm(bool receive, bool send, uint32_t token) {
+  const bool only_rings = EatRings(token);
+  bool now = receive && incoming_.missing_fds > 0 && !only_rings;
   if (receive && rx_ != nullptr) now |= rx_->WantBell();
   if (send && tx_ != nullptr) now |= tx_->WantRoom();
-  return now;
+  if (now) return Armed::kNow;
+  return only_rings ? Armed::kYes : Armed::kSoon;
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -317,23 +333,24 @@ void PipeEnd::Forget() {
 }
 
 // The packet of the message that has begun, if it is there; those before it belong to nobody any more.
-Result<bool> PipeEnd::LookForFds(uint32_t token, bool* ended) {
+Result<PipeEnd::Fds> PipeEnd::LookForFds(uint32_t token) {
   SegmentHeader* header = segment_->header();
-  (void)AcquireLock(header, socket_lock_, token, Deadline::Never());
-  Result<bool> found = false;
+  const Deadline brief = Deadline::AfterMs(kLockMs);
+  if (AcquireLock(header, socket_lock_, token, brief) == Acquired::kNo) return Fds::kUnknown;
+  Result<Fds> found = Fds::kNone;
   for (;;) {
     FdsPacket packet(0);
     const ssize_t peeked = RetryOnSignal([&] {
       return recv(socket_.get(), packet.bytes, sizeof(packet.bytes), MSG_PEEK | MSG_DONTWAIT);
     });
-    *ended = peeked == 0 || (peeked < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
+    if (peeked == 0 || (peeked < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) found = Fds::kEnd;
     if (peeked <= 0) break;
-    if (packet.bytes[0] == Bell::kRing) {
+    // A packet is there as a whole, or not at all.
+    if (packet.bytes[0] != kFdsMark || peeked < static_cast<ssize_t>(sizeof(packet.bytes))) {
       unsigned char ring;
       (void)RetryOnSignal([&] { return recv(socket_.get(), &ring, 1, MSG_DONTWAIT); });
       continue;
     }
-    if (packet.bytes[0] != kFdsMark || peeked < static_cast<ssize_t>(sizeof(packet.bytes))) break;
     auto received =
         ReceiveFds(socket_.get(), packet.bytes, sizeof(packet.bytes), kMostFds, MSG_DONTWAIT);
     if (!received.ok()) {
@@ -342,30 +359,28 @@ Result<bool> PipeEnd::LookForFds(uint32_t token, bool* ended) {
     }
     if (packet.id() != incoming_.id) continue;
     fds_ = std::move(received.value().fds);
-    found = true;
+    // What there was no number for is missed by whoever puts the message together.
+    const bool whole = !fds_.empty() || (received.value().flags & MSG_CTRUNC) != 0;
+    found = whole ? Fds::kThere : Fds::kCancelled;
     break;
   }
   (void)ReleaseLock(socket_lock_, header);
   return found;
 }
 
-Result<PipeEnd::Fds> PipeEnd::ReceiveFdsOf(const Deadline& deadline, uint32_t token, bool wait) {
-  for (bool vain = false;; vain = true) {
-    // Before the look: what the sender has sent before its death, or before its next record, is there.
-    const bool dead = IsDead(segment_->header(), static_cast<uint32_t>(incoming_.id >> 32));
-    const bool gone_on = rx_->WantBell();
-    bool ended = false;
-    const auto found = LookForFds(token, &ended);
-    if (!found.ok()) return found.error();
-    if (found.value()) return Fds::kThere;
-    if (ended) return Fds::kEnd;
-    if (dead || gone_on) return Fds::kLost;
-    if (!wait || deadline.passed()) return Fds::kNotYet;
-    PollSlot slot{socket_.get(), POLLIN, 0};
-    const auto polled = PollFds(&slot, 1, Sooner(deadline, kReceiveSliceMs));
-    if (!polled.ok()) return polled.error();
-    if (vain && polled.value() > 0) SleepUntil(Sooner(deadline, kNapMs));
+// Whether the descriptors of the message that has begun are there. If they will never be, there is no such message.
+Result<PipeEnd::Fds> PipeEnd::TakeFdsOfMessage(uint32_t token) {
+  // Before the look: what the sender has sent before its death, or before its first piece, is there.
+  const bool last_look =
+      incoming_.filled > 0 || IsDead(segment_->header(), static_cast<uint32_t>(incoming_.id >> 32));
+  const auto found = LookForFds(token);
+  if (!found.ok()) return found.error();
+  if (found.value() == Fds::kThere) {
+    incoming_.missing_fds = 0;
+  } else if (found.value() == Fds::kCancelled || (last_look && found.value() != Fds::kUnknown)) {
+    Forget();
   }
+  return found;
 }
 
 Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size_t large_size,
@@ -376,19 +391,16 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
   bool in_place = false;
   bool in_vain = false;
   for (;;) {
+    bool ended = false;
+    if (incoming_.active && incoming_.missing_fds > 0) {
+      const auto fds = TakeFdsOfMessage(token);
+      if (!fds.ok()) return fds.error();
+      ended = fds.value() == Fds::kEnd;
+      if (!incoming_.active) payload = nullptr;
+    }
     if (incoming_.active) {
       if (payload == nullptr) return kPipeBegun;
-      if (incoming_.missing_fds > 0) {
-        const auto fds = ReceiveFdsOf(deadline, token, wait);
-        if (!fds.ok()) return fds.error();
-        if (fds.value() == Fds::kNotYet) return kPipeNotYet;
-        incoming_.missing_fds = 0;
-        if (fds.value() != Fds::kThere) Forget();
-        if (fds.value() == Fds::kEnd) return kPipeTruncated;
-        if (!incoming_.active) payload = nullptr;
-        continue;
-      }
-      if (incoming_.filled == incoming_.length) {
+      if (incoming_.missing_fds == 0 && incoming_.filled == incoming_.length) {
         incoming_ = {};
         return kPipeDone;
       }
@@ -399,11 +411,13 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
     switch (what) {
       case Channel::Got::kNothing: {
         large_.into.clear();
-        const auto came = Await(token, deadline, wait);
+        const bool for_fds = incoming_.missing_fds > 0;
+        const auto came = Await(token, deadline, wait, for_fds);
         if (!came.ok()) return came.error();
         if (came.value() == Came::kNotYet) return kPipeNotYet;
-        if (came.value() == Came::kMessage) {
-          // There is one, and whoever is at that end of the channel does not go on: it was stopped.
+        // Descriptors may have come just before the end.
+        if (came.value() == Came::kMessage || (for_fds && !ended)) {
+          // There is something, and whoever is at it does not go on: it was stopped.
           if (in_vain && (!wait || deadline.passed())) return kPipeNotYet;
           in_vain = true;
           continue;

@@ -31,8 +31,9 @@
 // What a death costs: in the channel at most the message that was about to be sent or received (channel.h). A sender
 // killed between two pieces leaves a message without an end: it is dropped when the next one begins, or reported
 // (kPipeTruncated) when there will be none. Killed between a begin and its descriptors: who waits for them
-// finds that the token's owner has died, or has gone on with another message, and drops this one. A receiver that dies with a begin leaves pieces and
-// descriptors that nobody knows: they are dropped by the next one.
+// finds that the token's owner has died, and drops this one. (A sender that could not send them sends the packet
+// without.) A receiver that dies with a begin leaves pieces and descriptors that nobody knows: they are dropped by the
+// next one, descriptors when the next ones are taken.
 //
 // Processes may share an end. Whole messages need no lock; senders of larger ones, or receivers of such, do.
 #ifndef MP_CORE_PIPE_H_
@@ -107,8 +108,13 @@ class PipeEnd {
   // Whether there is something to receive, or the end.
   bool Ready() const;
   Result<bool> WaitUntilReady(uint32_t token, const Deadline& deadline);
-  // From now on the socket becomes readable when there is something to receive, or room to send. True: there is.
-  bool Arm(bool receive, bool send, uint32_t token);
+  // From now on the socket becomes readable when there is something to receive, or room to send.
+  enum class Armed : int32_t {
+    kYes = 0,
+    kNow = 1,   // there is something, or room, already
+    kSoon = 2,  // descriptors of another receiver's keep it readable: look again in a moment
+  };
+  Armed Arm(bool receive, bool send, uint32_t token);
 
  private:
   PipeEnd(UniqueFd socket, std::shared_ptr<Segment> segment, uint32_t side)
@@ -138,13 +144,14 @@ class PipeEnd {
                          bool wait);
 
   enum class Came { kMessage, kNotYet, kEnd };
-  Result<Came> Await(uint32_t token, const Deadline& deadline, bool wait);
+  Result<Came> Await(uint32_t token, const Deadline& deadline, bool wait, bool for_fds);
   bool Spin(const Deadline& deadline);
-  // Rings are eaten, and bytes of other kinds left. False: there are such.
+  // Rings are eaten, as is what strangers write there, and descriptors left. False: there are such, or who was stopped
+  // has the lock.
   bool EatRings(uint32_t token);
-  enum class Fds { kThere, kNotYet, kLost, kEnd };
-  Result<Fds> ReceiveFdsOf(const Deadline& deadline, uint32_t token, bool wait);
-  Result<bool> LookForFds(uint32_t token, bool* ended);
+  enum class Fds { kThere, kNone, kCancelled, kEnd, kUnknown };
+  Result<Fds> LookForFds(uint32_t token);
+  Result<Fds> TakeFdsOfMessage(uint32_t token);
 
   UniqueFd socket_;
   std::shared_ptr<Segment> segment_;

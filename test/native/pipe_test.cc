@@ -4,6 +4,8 @@
 
 #include <doctest.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/fd_passing.h"
+#include "core/lock.h"
 #include "core/owner.h"
 #include "core/pipe.h"
 
@@ -44,6 +48,14 @@ struct User {
     const auto sent = end->Send(&part, 1, fds, 0, token, Deadline::Never(), true);
     if (!sent.ok()) return sent.error().errnum;
     return sent.value() == PipeEnd::SentWhole(text.size()) ? 0 : -1;
+  }
+
+  // As far as it goes without waiting, from where it was.
+  uint64_t Begin(const std::string& text, const std::vector<int>& fds, uint64_t from = 0) {
+    const Part part{text.data(), text.size()};
+    const auto sent = end->Send(&part, 1, fds, from, token, Deadline::AfterMs(0), false);
+    REQUIRE(sent.ok());
+    return sent.value();
   }
 
   struct Received {
@@ -83,6 +95,29 @@ std::string Text(size_t size) {
   std::string text(size, '\0');
   for (size_t i = 0; i < size; i++) text[i] = static_cast<char>(i * 31 + i / 251 + size);
   return text;
+}
+
+// No descriptor can be sent for now; what is there is eaten by whoever receives.
+void FillSocket(const PipeEnd& end) {
+  const char ring = static_cast<char>(mp::core::Bell::kRing);
+  while (send(end.fd(), &ring, 1, MSG_DONTWAIT) == 1) {
+  }
+}
+
+// The same side once more, as another process has it.
+std::unique_ptr<PipeEnd> Again(const PipeEnd& end) {
+  auto socket = mp::core::Duplicate(end.fd());
+  auto memory = mp::core::Duplicate(end.memory_fd());
+  auto again = PipeEnd::Open(std::move(socket.value()), std::move(memory.value()), end.side());
+  REQUIRE(again.ok());
+  return std::move(again.value());
+}
+
+double CpuMs() {
+  rusage usage;
+  getrusage(RUSAGE_THREAD, &usage);
+  return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e3 +
+         (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e3;
 }
 
 }  // namespace
@@ -177,6 +212,131 @@ TEST_CASE("pipe: descriptors that are announced and do not come") {
   CHECK(b.Send("the next one") == 0);
   CHECK(a.Receive().text == "the next one");
   CHECK_FALSE(a.end->amidst());
+}
+
+TEST_CASE("pipe: another sender's messages come while descriptors are awaited") {
+  for (size_t size : {10, 500'000}) {
+    auto pair = MakePair();
+    User a(pair.first.get());
+    User b(pair.second.get());
+    auto third = Again(*pair.second);
+    User c(third.get());
+    auto ends = mp::core::MakePipe(true);
+    REQUIRE(ends.ok());
+    const std::vector<int> fds{ends.value().second.get()};
+    FillSocket(*pair.second);
+    const uint64_t sent = b.Begin(Text(size), fds);
+    CHECK(sent < PipeEnd::SentWhole(size));
+    for (size_t other : {5, 50'000, 5}) CHECK(c.Send(Text(other)) == 0);
+    for (size_t other : {5, 50'000, 5}) CHECK(a.Receive().text == Text(other));
+    CHECK(a.Receive(5).outcome == mp::core::kPipeNotYet);
+    std::thread sender([&] {
+      const std::string text = Text(size);
+      const Part part{text.data(), text.size()};
+      const auto done = b.end->Send(&part, 1, fds, sent, b.token, Deadline::Never(), true);
+      CHECK(done.ok());
+    });
+    CHECK(a.Receive().text == Text(size));
+    CHECK(a.end->TakeFds().size() == 1);
+    sender.join();
+  }
+}
+
+TEST_CASE("pipe: the end comes while descriptors are awaited") {
+  for (bool arrived : {false, true}) {
+    auto pair = MakePair();
+    User a(pair.first.get());
+    User b(pair.second.get());
+    FillSocket(*pair.second);
+    const uint64_t sent = b.Begin("x", {0});
+    CHECK(a.Receive(0).outcome == mp::core::kPipeNotYet);
+    if (arrived) (void)b.Begin("x", {0}, sent);
+    pair.second.reset();
+    const int64_t expected = arrived ? 0 : mp::core::kPipeTruncated;
+    CHECK(a.Receive().outcome == expected);
+    CHECK(a.Receive().outcome == mp::core::kPipeEnd);
+  }
+}
+
+TEST_CASE("pipe: descriptors that nobody takes cost no time") {
+  auto pair = MakePair();
+  auto doomed = Again(*pair.first);
+  User a(pair.first.get());
+  User b(pair.second.get());
+  FillSocket(*pair.second);
+  const uint64_t sent = b.Begin("", {0});
+  CHECK(User(doomed.get()).Receive(0).outcome == mp::core::kPipeNotYet);
+  doomed.reset();
+  CHECK(b.Begin("", {0}, sent) == PipeEnd::SentWhole(0));
+  CHECK(a.end->Arm(true, false, a.token) == PipeEnd::Armed::kSoon);
+  const double before = CpuMs();
+  CHECK(a.Receive(300).outcome == mp::core::kPipeNotYet);
+  CHECK(CpuMs() - before < 100);
+  CHECK(b.Send("small") == 0);
+  CHECK(a.end->Arm(true, false, a.token) == PipeEnd::Armed::kNow);
+  CHECK(a.Receive().text == "small");
+  // Until the next ones come.
+  CHECK(b.Send("x", {0}) == 0);
+  CHECK(a.Receive().text == "x");
+  CHECK(a.end->TakeFds().size() == 1);
+  CHECK(a.end->Arm(true, false, a.token) == PipeEnd::Armed::kYes);
+  // What strangers write is nothing.
+  CHECK(send(pair.second->fd(), "???", 3, 0) == 3);
+  CHECK(a.end->Arm(true, false, a.token) == PipeEnd::Armed::kYes);
+  CHECK(send(pair.second->fd(), "???", 3, 0) == 3);
+  CHECK(b.Send("y", {0}) == 0);
+  CHECK(a.Receive().text == "y");
+}
+
+TEST_CASE("pipe: who was stopped with the lock of a socket stops nobody else") {
+  auto pair = MakePair();
+  User a(pair.first.get());
+  User b(pair.second.get());
+  auto channel = mp::core::Channel::Open(pair.first->segment(), 0, mp::core::Bell());
+  REQUIRE(channel.ok());
+  mp::core::SegmentHeader* header = pair.first->segment()->header();
+  mp::core::Word* lock = &channel.value()->control()->socket_locks[0];
+  uint32_t stopped = 0;
+  std::thread owner([&] {
+    stopped = mp::core::Enrol(header).value();
+    (void)mp::core::AcquireLock(header, lock, stopped, Deadline::Never());
+    CHECK(a.Receive(0).outcome == mp::core::kPipeNotYet);
+    CHECK(a.Receive(20).outcome == mp::core::kPipeNotYet);
+    CHECK(a.end->Arm(true, false, a.token) == PipeEnd::Armed::kSoon);
+    CHECK(b.Send("x") == 0);
+    CHECK(a.Receive().text == "x");
+    CHECK(b.Send("", {0}) == 0);
+    CHECK(a.Receive(0).outcome == mp::core::kPipeNotYet);
+    CHECK(a.Receive(20).outcome == mp::core::kPipeNotYet);
+    mp::core::ReleaseLock(lock, header);
+    CHECK(a.Receive().outcome == 0);
+    CHECK(a.end->TakeFds().size() == 1);
+  });
+  owner.join();
+}
+
+TEST_CASE("pipe: descriptors that cannot be sent") {
+  if (getuid() != 0) return;
+  auto pair = MakePair();
+  User a(pair.first.get());
+  const pid_t child = fork();
+  if (child == 0) {
+    // Too many are under way for this user.
+    const rlimit few{20, 20};
+    int sockets[2];
+    (void)socketpair(AF_UNIX, SOCK_STREAM, 0, sockets);
+    User own(pair.second.get());
+    const bool less = setuid(65534) == 0 && setrlimit(RLIMIT_NOFILE, &few) == 0;
+    const std::vector<int> fds(30, 0);
+    const auto lent = mp::core::SendFds(sockets[0], "x", 1, fds, 0);
+    const int error = own.Send("x", {0});
+    const int next = own.Send("the next one");
+    _exit(less && lent.ok() && error == ETOOMANYREFS && next == 0 ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+  CHECK(a.Receive().text == "the next one");
 }
 
 TEST_CASE("pipe: a message without its end is dropped") {
