@@ -29,6 +29,7 @@ import { hasReference, type EncodeContext } from '../reduction.js';
 import { portrait } from './closures.js';
 import {
   Board,
+  Hold,
   Mode,
   MODE_BITS,
   now,
@@ -148,6 +149,7 @@ export class Engine {
   #missing = false;
   #sinceRefresh = 0;
   #wanted = 0;
+  #held = false;
   #members: Member[] = [];
   /** Of older generations. */
   #retired: Member[] = [];
@@ -414,6 +416,10 @@ export class Engine {
   service(limitMs = Infinity): boolean {
     if (this.#busy || native.getpid() !== this.#owner || this.#ending === 'over') return false;
     this.#busy = true;
+    if (this.#held) {
+      this.#held = false;
+      this.#board.hold = Hold.no;
+    }
     try {
       const more = this.#drain(limitMs);
       const time = now();
@@ -631,8 +637,14 @@ export class Engine {
     this.#sinceRefresh = 0;
     this.#board.generation = this.#generation;
     this.#tasks.native.wakeAll();
+    this.#held = true;
+    this.#board.hold = Hold.forking;
     this.#known = kinCount();
-    this.#hire(this.#wanted);
+    try {
+      this.#hire(this.#wanted);
+    } finally {
+      this.#board.hold = Hold.brief;
+    }
     return true;
   }
 

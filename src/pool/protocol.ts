@@ -57,13 +57,23 @@ export const Status = {
 export type EachOutcome = [values: unknown[], errors: [index: number, error: RemoteError][]];
 
 const GENERATION = 0;
-const FIRST_SWITCH = 1;
+const HOLD = 1;
+const FIRST_SWITCH = 2;
 /** Of tasks that can be called off. */
 export const SWITCHES = 255;
 const WORDS = FIRST_SWITCH + SWITCHES;
 
 const Real = { ready: 0, tasks: 1, busy: 2, since: 3 } as const;
 const REALS = 4;
+
+/** Whether the parent is still in the run of code that has forked the workers. */
+export const Hold = {
+  no: 0,
+  /** It may have something to say first. */
+  brief: 1,
+  /** It is forking the others. */
+  forking: 2,
+} as const;
 
 /** Milliseconds since the first process began: the same clock in all of a family. */
 export const now = (): number => performance.now();
@@ -72,24 +82,23 @@ export const now = (): number => performance.now();
 export class Board {
   readonly #data: Data;
   readonly #reals: Elements;
+  readonly #firstWord: number;
 
   /** @param workers how many may be there at once. */
   constructor(workers: number) {
-    this.#data = allocateData(4 * WORDS + 8 * REALS * workers);
+    const count = REALS * workers;
+    this.#data = allocateData(8 * count + 4 * WORDS);
     const { memory, byteOffset } = this.#data;
-    this.#reals = elementsOn(Float64Array, memory, byteOffset + 4 * WORDS, REALS * workers);
-  }
-
-  #word(index: number): number {
-    return this.#data.byteOffset / 4 + index;
+    this.#reals = elementsOn(Float64Array, memory, byteOffset, count);
+    this.#firstWord = byteOffset / 4 + 2 * count;
   }
 
   #load(index: number): number {
-    return load(this.#data.piece.words, this.#word(index));
+    return load(this.#data.piece.words, this.#firstWord + index);
   }
 
   #store(index: number, value: number): void {
-    store(this.#data.piece.words, this.#word(index), value);
+    store(this.#data.piece.words, this.#firstWord + index, value);
   }
 
   /** Workers of an older one are not needed any more. */
@@ -99,6 +108,15 @@ export class Board {
 
   set generation(value: number) {
     this.#store(GENERATION, value);
+  }
+
+  /** Fresh workers leave their parent a moment before they begin: see Hold. */
+  get hold(): number {
+    return this.#load(HOLD);
+  }
+
+  set hold(value: number) {
+    this.#store(HOLD, value);
   }
 
   /** Whether the tasks of this switch were called off. */

@@ -12,6 +12,7 @@ import type { EncodeContext } from '../reduction.js';
 import { NOTHING, REFUSED, type Channel } from '../queues.js';
 import {
   EACH,
+  Hold,
   Mode,
   MODE_BITS,
   now,
@@ -47,6 +48,9 @@ export interface WorkerSetup {
 
 /** The event loop gets a turn after so long. */
 const LONGEST_TURN_MS = 2;
+/** Fresh workers do not begin, and print, before their parent has said what it has to say; but not for longer than this. */
+const LONGEST_HOLD_MS = 5;
+const HOLD_SLICE_MS = 0.1;
 /** A sleeping worker looks so often whether it is still needed. */
 const SLICE_MS = 250;
 
@@ -78,6 +82,7 @@ class Worker {
     const { board, index, initializer, maxTasks } = this.#setup;
     if (initializer !== null && initializer !== undefined) await this.#initialize();
     board.setReady(index);
+    this.#hold();
     for (let left = maxTasks; left > 0; left--) {
       const taken = this.#take();
       const task = taken === NOTHING ? await this.#wait() : taken;
@@ -87,6 +92,15 @@ class Worker {
       if (now() - this.#lastTurn > LONGEST_TURN_MS) await this.#turn();
     }
     this.#put(this.#setup.results, undefined, index, Status.left);
+  }
+
+  #hold(): void {
+    const { board } = this.#setup;
+    let left = 1000;
+    for (let hold; left > 0 && (hold = board.hold) !== Hold.no; left -= HOLD_SLICE_MS) {
+      if (hold === Hold.brief) left = Math.min(left, LONGEST_HOLD_MS);
+      native.sleepMs(HOLD_SLICE_MS);
+    }
   }
 
   async #initialize(): Promise<void> {
