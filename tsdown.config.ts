@@ -84,6 +84,8 @@ export default defineConfig({
   treeshake: false,
   outputOptions: {
     exports: 'named',
+    // A third of the text, which every process that loads the package would read; src/ and the declarations have them.
+    comments: false,
     chunkFileNames: '[name].cjs',
     // Declarations are modules as well, and belong into a file of their own.
     codeSplitting: {
