@@ -65,6 +65,23 @@ function wrapper(entry: string, names: string[]): { code: string; types: string 
   return { code: code.join('\n') + '\n', types: types.join('\n') + '\n' };
 }
 
+/**
+ * The bundler has what the files share exported by getters, each with a function of its own. For what is not assigned
+ * to later a value does, and is read faster. They are the file's last lines: the source map holds.
+ */
+const GETTER =
+  /Object\.defineProperty\(exports, '([\w$]+)', \{\s*enumerable: true,\s*get: function \(\) \{\s*return ([\w$]+);\s*\}\s*\}\);/g;
+
+const plainExports = {
+  name: 'plain-exports',
+  renderChunk(code: string) {
+    return code.replace(GETTER, (getter: string, name: string, local: string) => {
+      const isVariable = code.includes(`\nlet ${local} `) || code.includes(`\nlet ${local};`);
+      return isVariable ? getter : `exports.${name} = ${local};`;
+    });
+  },
+};
+
 const DECLARATION = /\.d\.[cm]?ts$/;
 
 export default defineConfig({
@@ -95,6 +112,7 @@ export default defineConfig({
       ],
     },
   },
+  plugins: [plainExports],
   hooks: {
     'build:done': ({ chunks }) => {
       for (const chunk of chunks) {
