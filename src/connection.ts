@@ -21,11 +21,11 @@
 
 import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
-import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { abortable, timeoutMs, waitInSlices } from './clock.js';
 import { BufferTooShort, ValueError } from './errors.js';
+import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import { encode, flatParts, loadFlat, prepareCodec, registerInternal } from './reduction.js';
@@ -51,7 +51,7 @@ export type BytesLike = NodeJS.ArrayBufferView | ArrayBufferLike;
 
 /** Python's OSError without a number, for a misuse. */
 function misuse(message: string, code: 'EBADF' | 'EMSGSIZE'): Error {
-  const error = native.makeErrnoError(constants.errno[code], 'connection');
+  const error = native.makeErrnoError(osConstants().errno[code], 'connection');
   error.message = message;
   return error;
 }

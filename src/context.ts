@@ -8,8 +8,7 @@
 import { sleep } from './clock.js';
 import { Pipe } from './connection.js';
 import { cpuCount } from './cpu.js';
-import * as errors from './errors.js';
-import { RuntimeError, ValueError } from './errors.js';
+import { ERROR_CLASSES, RuntimeError, ValueError } from './errors.js';
 import { forkProblem } from './fork.js';
 import { launch as launchByFork } from './popen/fork.js';
 import {
@@ -77,7 +76,7 @@ function quotedList(names: readonly string[]): string {
 
 /** What every context offers. */
 const shared = {
-  ...errors,
+  ...ERROR_CLASSES,
   currentProcess,
   parentProcess,
   activeChildren,

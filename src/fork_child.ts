@@ -19,7 +19,7 @@ import type Crypto from 'node:crypto';
 import type Dns from 'node:dns';
 import { createReadStream } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
-import { lazyBuiltin } from './lazy_builtin.js';
+import { lazyBuiltin, osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
   abortToggle,
@@ -60,6 +60,7 @@ export function prepareForks(): void {
   if (options.some((option) => /abort[-_]on[-_]uncaught/.test(option))) abort = abortToggle();
   // What a child may want of node is loaded here, once.
   for (const id of ['node:stream', 'node:v8', 'node:vm'] as const) lazyBuiltin(id);
+  osConstants();
   // Dropping a listener of the real process runs code of node's that is compiled at its first use.
   const probe = Symbol('probe') as never;
   process.on(probe, () => {});

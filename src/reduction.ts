@@ -26,8 +26,7 @@ import {
   type Reduced,
 } from './codec/format.js';
 import { registerInternal, registerReducer } from './codec/hooks.js';
-import * as errors from './errors.js';
-import { PicklingError, UnpicklingError } from './errors.js';
+import { ERROR_CLASSES, PicklingError, UnpicklingError } from './errors.js';
 import type * as Handles from './handles.js';
 import { lazyPart } from './lazy_builtin.js';
 import { registerName, registerNamespace } from './references.js';
@@ -235,7 +234,7 @@ export function loads(bytes: Uint8Array): unknown {
 // What every process knows
 
 /** The error classes of the package; what is an error to JavaScript is one by itself. */
-for (const [name, Class] of Object.entries(errors)) {
+for (const [name, Class] of Object.entries(ERROR_CLASSES)) {
   registerName(`multiprocessing.${name}`, Class);
 }
 

@@ -15,10 +15,10 @@
  */
 
 import { constants } from 'node:buffer';
-import { constants as system } from 'node:os';
 import { waitInSlices } from './clock.js';
 import { EOFError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
+import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import type { PipeEnd, Watch } from '#native';
 
@@ -117,7 +117,10 @@ function room(bytes: number): Buffer | undefined {
 }
 
 function truncated(): Error {
-  const error = native.makeErrnoError(system.errno.ECONNRESET, 'recv') as NodeJS.ErrnoException;
+  const error = native.makeErrnoError(
+    osConstants().errno.ECONNRESET,
+    'recv',
+  ) as NodeJS.ErrnoException;
   error.message = 'got end of file during message';
   return error;
 }
