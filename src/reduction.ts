@@ -29,7 +29,7 @@ import { registerInternal, registerReducer } from './codec/hooks.js';
 import { ERROR_CLASSES, PicklingError, UnpicklingError } from './errors.js';
 import type * as Handles from './handles.js';
 import { lazyPart } from './lazy_builtin.js';
-import { registerName, registerNamespace } from './references.js';
+import { registerName, registerNamespace } from './registry.js';
 
 export { registerInternal };
 export { BULK_MIN } from './codec/format.js';

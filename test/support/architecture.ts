@@ -31,7 +31,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ],
   ['process'],
   ['util'],
-  ['references', 'codec', 'reduction', 'resource_tracker', 'sharing'],
+  ['registry', 'references', 'codec', 'reduction', 'resource_tracker', 'sharing'],
   ['transport', 'connection', 'handles', 'synchronize', 'shared_memory'],
   ['queues', 'sharedctypes'],
   ['popen'],
