@@ -6,10 +6,10 @@
  */
 
 import { sleep } from './clock.js';
-import { Pipe } from './connection.js';
 import { cpuCount } from './cpu.js';
 import { ERROR_CLASSES, RuntimeError, ValueError } from './errors.js';
 import { forkProblem } from './fork.js';
+import { Pipe } from './pipe.js';
 import { launch as launchByFork } from './popen/fork.js';
 import {
   activeChildren,

@@ -36,7 +36,7 @@ export {
   type Context,
   type StartMethod,
 } from './context.js';
-export { Pipe } from './connection.js';
+export { Pipe } from './pipe.js';
 export type { Connection } from './connection.js';
 export {
   activeChildren,

@@ -18,7 +18,6 @@
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { timeoutMs, waitInSlices } from './clock.js';
-import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
 import { onNewIdentity } from './fork_child.js';
 import { beginLending, endLending, Piece, takeBack } from './heap.js';
@@ -33,8 +32,8 @@ import {
   type Message,
 } from './reduction.js';
 import { malformed, objectAt, registerPiece } from './sharing.js';
-import { endWatch, newWatch } from './transport.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
+import { endWatch, newWatch, waitable, type Waitable } from './watches.js';
 import type { Watch } from '#native';
 
 type NativeChannel = InstanceType<Native['Channel']>;

@@ -17,10 +17,10 @@
 import { constants } from 'node:buffer';
 import { waitInSlices } from './clock.js';
 import { EOFError } from './errors.js';
-import { onNewIdentity } from './fork_child.js';
 import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
-import type { PipeEnd, Watch } from '#native';
+import { currentGeneration } from './watches.js';
+import type { PipeEnd } from '#native';
 
 /** FrameOutcome of native/core/frame.h. */
 const NOT_YET = -1;
@@ -277,7 +277,7 @@ export class PipeTransport implements Transport {
   readonly side: number;
   readonly bell: Bell;
   #token = 0;
-  #generation = generation;
+  #generation = currentGeneration();
   /** The message that is received in part. */
   #payload: Buffer | undefined;
 
@@ -309,8 +309,8 @@ export class PipeTransport implements Transport {
   }
 
   #me(): number {
-    if (this.#generation !== generation) {
-      this.#generation = generation;
+    if (this.#generation !== currentGeneration()) {
+      this.#generation = currentGeneration();
       this.#token = 0;
       // The parent goes on with it.
       this.#payload = undefined;
@@ -321,7 +321,7 @@ export class PipeTransport implements Transport {
   }
 
   get amidst(): boolean {
-    return this.#generation === generation && this.#end.amidst();
+    return this.#generation === currentGeneration() && this.#end.amidst();
   }
 
   poll(timeoutMs: number): boolean {
@@ -422,37 +422,4 @@ export class PipeTransport implements Transport {
     this.#payload = undefined;
     this.#end.close();
   }
-}
-
-// -------------------------------------------------------------------------------------------------
-// On the event loop
-
-/**
- * Watches of this process. One that is not armed does not hold its owner. A child inherits the descriptors of its
- * parent's watches, and lets go of them at once: it waits for nothing that its parent waited for.
- */
-const watches = new Set<Watch>();
-let generation = 0;
-
-onNewIdentity(() => {
-  generation++;
-  for (const watch of watches) watch.close();
-  watches.clear();
-});
-
-/** Changes with every fork, in the child: what waited before waits in the parent. */
-export function currentGeneration(): number {
-  return generation;
-}
-
-/** @throws Error EMFILE, ENFILE, ENOSPC: no room to watch. */
-export function newWatch(fd?: number): Watch {
-  const watch = new native.Watch(fd);
-  watches.add(watch);
-  return watch;
-}
-
-export function endWatch(watch: Watch): void {
-  watches.delete(watch);
-  watch.close();
 }

@@ -848,6 +848,7 @@ function readInternal(): unknown {
   const tag = readText();
   // The program may never have named the sub-path.
   if (OF_SHARED_MEMORY.includes(tag)) lazyPart('sharedMemory');
+  if (tag === 'Connection') lazyPart('connection');
   const ofHandles = OF_HANDLES.exec(tag);
   if (ofHandles !== null) {
     const { register } = lazyPart<typeof Handles>('handles');
