@@ -28,7 +28,7 @@ const processEntries = existsSync('src/entry')
   : [];
 
 /** What src/lazy_builtin.ts loads late, parts that would double the time of an import; and what only tests load yet. */
-const lateEntries = ['codec', 'handles'];
+const lateEntries = ['codec', 'forkChild', 'handles'];
 
 /** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
 function sourceOf(entry: string): string {
@@ -108,7 +108,8 @@ export default defineConfig({
     codeSplitting: {
       groups: [
         { name: 'shared.d', test: DECLARATION, minShareCount: 2, priority: 2 },
-        { name: 'shared', minShareCount: 2, priority: 1 },
+        // Without what late entries alone share.
+        { name: 'shared', test: /^(?!.*node_internals)/, minShareCount: 2, priority: 1 },
       ],
     },
   },

@@ -21,7 +21,7 @@ import {
   onChildExit,
   onUncaught,
   onContinue,
-} from './fork_child.js';
+} from './at_fork.js';
 import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 

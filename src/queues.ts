@@ -19,7 +19,7 @@ import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
 import { timeoutMs, waitInSlices } from './clock.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
-import { onNewIdentity } from './fork_child.js';
+import { onNewIdentity } from './at_fork.js';
 import { beginLending, endLending, Piece, takeBack } from './heap.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';

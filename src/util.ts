@@ -7,7 +7,7 @@
  * ends the process without JavaScript, native/core/at_death.cc does the same.
  */
 
-import { compiledBeforeFork, isRehearsal, onLeave } from './fork_child.js';
+import { compiledBeforeFork, isRehearsal, onLeave } from './at_fork.js';
 import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import { activeChildren } from './process.js';

@@ -5,7 +5,7 @@
  * A file by itself, because queues need it and connections, which are loaded late, do.
  */
 
-import { onNewIdentity } from './fork_child.js';
+import { onNewIdentity } from './at_fork.js';
 import { native } from './native.js';
 import type { Watch } from '#native';
 

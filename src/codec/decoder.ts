@@ -12,7 +12,7 @@
  */
 
 import { UnpicklingError } from '../errors.js';
-import { onContinue, onNewIdentity } from '../fork_child.js';
+import { onContinue, onNewIdentity } from '../at_fork.js';
 import type * as Handles from '../handles.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { resolve } from '../references.js';

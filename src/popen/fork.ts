@@ -10,7 +10,7 @@
  */
 
 import { forkProcess } from '../fork.js';
-import { compiledBeforeFork, isRehearsal } from '../fork_child.js';
+import { compiledBeforeFork, isRehearsal } from '../at_fork.js';
 import { osConstants } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import { bootstrap, readyFd, type BaseProcess, type Popen } from '../process.js';

@@ -22,6 +22,7 @@ export const LAYERS: readonly (readonly string[])[] = [
     'cpu',
     'lazy_builtin',
     'node_internals',
+    'at_fork',
     'fork_child',
     'words',
     'heap',
