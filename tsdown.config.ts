@@ -28,7 +28,7 @@ const processEntries = existsSync('src/entry')
   : [];
 
 /** What src/lazy_builtin.ts loads late, parts that would double the time of an import; and what only tests load yet. */
-const lateEntries = ['codec', 'handles', 'pool'];
+const lateEntries = ['codec', 'forkChild', 'handles', 'pool'];
 
 /** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
 function sourceOf(entry: string): string {
@@ -65,6 +65,23 @@ function wrapper(entry: string, names: string[]): { code: string; types: string 
   return { code: code.join('\n') + '\n', types: types.join('\n') + '\n' };
 }
 
+/**
+ * The bundler has what the files share exported by getters, each with a function of its own. For what is not assigned
+ * to later a value does, and is read faster. They are the file's last lines: the source map holds.
+ */
+const GETTER =
+  /Object\.defineProperty\(exports, '([\w$]+)', \{\s*enumerable: true,\s*get: function \(\) \{\s*return ([\w$]+);\s*\}\s*\}\);/g;
+
+const plainExports = {
+  name: 'plain-exports',
+  renderChunk(code: string) {
+    return code.replace(GETTER, (getter: string, name: string, local: string) => {
+      const isVariable = code.includes(`\nlet ${local} `) || code.includes(`\nlet ${local};`);
+      return isVariable ? getter : `exports.${name} = ${local};`;
+    });
+  },
+};
+
 const DECLARATION = /\.d\.[cm]?ts$/;
 
 export default defineConfig({
@@ -84,15 +101,19 @@ export default defineConfig({
   treeshake: false,
   outputOptions: {
     exports: 'named',
+    // A third of the text, which every process that loads the package would read; src/ and the declarations have them.
+    comments: false,
     chunkFileNames: '[name].cjs',
     // Declarations are modules as well, and belong into a file of their own.
     codeSplitting: {
       groups: [
         { name: 'shared.d', test: DECLARATION, minShareCount: 2, priority: 2 },
-        { name: 'shared', minShareCount: 2, priority: 1 },
+        // Without what late entries alone share.
+        { name: 'shared', test: /^(?!.*node_internals)/, minShareCount: 2, priority: 1 },
       ],
     },
   },
+  plugins: [plainExports],
   hooks: {
     'build:done': ({ chunks }) => {
       for (const chunk of chunks) {

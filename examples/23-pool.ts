@@ -4,11 +4,11 @@
  * After test/fixtures/python/23_pool.py (seed 002).
  */
 
-import mp, { Pool, sleep } from 'node-multiprocessing';
+import { currentProcess, Pool, sleep } from 'node-multiprocessing';
 
 function func(message: number): void {
   sleep(0.2);
-  console.log(`PID-${mp.currentProcess().pid}: `, message);
+  console.log(`PID-${currentProcess().pid}: `, message);
 }
 
 const p = new Pool(2);

@@ -6,12 +6,12 @@
  * such as a descriptor that is not open or a signal number it does not have, passes, and comes back
  * as its error.
  *
- * Anyone may import this file; it imports only the error classes.
+ * Anyone may import this file; it imports only the error classes and what finds modules of node.
  */
 
-import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import { ValueError } from './errors.js';
+import { osConstants } from './lazy_builtin.js';
 
 const INT_MIN = -0x8000_0000;
 const INT_MAX = 0x7fff_ffff;
@@ -137,10 +137,10 @@ export function checkEach<T>(
 /** A signal by its name ('SIGTERM') or its number. The system judges numbers. */
 export function checkSignal(value: unknown, name: string): number {
   if (typeof value !== 'string') return checkInt(value, name);
-  if (!Object.hasOwn(constants.signals, value)) {
+  if (!Object.hasOwn(osConstants().signals, value)) {
     throw new ValueError(`${name}: this platform has no signal ${inspect(value)}`);
   }
-  return constants.signals[value as NodeJS.Signals];
+  return osConstants().signals[value as NodeJS.Signals];
 }
 
 /** The `signal` option of an asynchronous wait; null is none. */

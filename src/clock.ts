@@ -10,7 +10,7 @@
 
 import { checkAbortSignal, wrongType } from './arguments.js';
 import { ValueError } from './errors.js';
-import { onNewIdentity } from './fork_child.js';
+import { onNewIdentity } from './at_fork.js';
 import { native } from './native.js';
 
 function checkSeconds(value: unknown, name: string): number {

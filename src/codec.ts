@@ -8,3 +8,4 @@
 export { decode } from './codec/decoder.js';
 export { encode } from './codec/encoder.js';
 export { registerInternal } from './codec/hooks.js';
+export { hasPrivateMembers, referenceOf } from './references.js';

@@ -23,29 +23,30 @@ import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt, wrongType } from './arguments.js';
+import { currentGeneration } from './at_fork.js';
 import { abortable, endAfter, leftUntil, timeoutMs, waitInSlices } from './clock.js';
 import { BufferTooShort, ValueError } from './errors.js';
-import { currentGeneration } from './fork_child.js';
 import { native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import { encode, flatParts, loadFlat, prepareCodec, registerInternal } from './reduction.js';
+import { systemError } from './system_error.js';
 import {
   BAD_LENGTH,
-  endWatch,
   FrameTransport,
   isScratch,
   NAP_MS,
-  newWatch,
   type Outgoing,
   PipeTransport,
   SLICE_MS,
-  systemError,
   type Transport,
 } from './transport.js';
 import { nextTurn, turnIsLong } from './waiting.js';
+import { endWatch, newWatch, waitable, type Waitable } from './watches.js';
 import type { Watch } from '#native';
 
-export type { AsyncOptions };
+export { Pipe } from './pipe.js';
+export { waitable };
+export type { AsyncOptions, Waitable };
 
 /** What has bytes: a Buffer, a typed array, a DataView, an ArrayBuffer. */
 export type BytesLike = NodeJS.ArrayBufferView | ArrayBufferLike;
@@ -147,26 +148,6 @@ function dropFds(message: Outgoing): void {
   const { fds } = message;
   message.fds = [];
   for (const fd of fds) native.close(fd);
-}
-
-/**
- * How an object that is no descriptor takes part in `wait`: its method of this name answers a Waitable.
- * `Symbol.for`, so that two copies of the package understand each other.
- */
-export const waitable: unique symbol = Symbol.for('node-multiprocessing.waitable');
-
-/**
- * An object's side of one `wait`, which asks `ready()` first, and, when nothing is ready, calls `arm()`, asks
- * again, and sleeps until `fd` is readable; after each wake-up it does the same, and at the end, `disarm()`.
- */
-export interface Waitable {
-  /** Whether the object is ready at this moment. */
-  ready(): boolean;
-  /** Readable when, since the last `arm()`, the object may have become ready. */
-  readonly fd: number;
-  /** Has `fd` tell of what happens from now on, and of nothing that happened before. */
-  arm(): void;
-  disarm(): void;
 }
 
 /** A promise's two ends, and the signal that may give it up. */
@@ -758,6 +739,16 @@ export class Connection {
     return { fds: transport.fds, side: transport.side };
   }
 
+  /** @internal Two connected ends. */
+  static _pair(duplex: boolean): [Connection, Connection] {
+    // Here and not in each child.
+    prepareCodec();
+    const [first, second] = PipeTransport.pair(duplex);
+    return duplex
+      ? [new Connection(first), new Connection(second)]
+      : [new Connection(first, true, false), new Connection(second, false, true)];
+  }
+
   /** @internal From what `_parts` has answered; the descriptors are the Connection's, or closed when it throws. */
   static _of(
     fds: readonly number[],
@@ -806,21 +797,6 @@ function placed(message: Uint8Array, into: Uint8Array): number {
   }
   into.set(message);
   return size;
-}
-
-/**
- * Two connected ends: what is sent into one is received from the other. Mirrors `multiprocessing.Pipe`.
- *
- * @param duplex false: the first end can only receive, the second only send.
- * @throws Error EMFILE, ENFILE: no descriptor left.
- */
-export function Pipe(duplex: boolean = true): [Connection, Connection] {
-  // Here and not in each child.
-  prepareCodec();
-  const [first, second] = PipeTransport.pair(Boolean(duplex));
-  return duplex
-    ? [new Connection(first), new Connection(second)]
-    : [new Connection(first, true, false), new Connection(second, false, true)];
 }
 
 // -------------------------------------------------------------------------------------------------

@@ -6,12 +6,11 @@
  */
 
 import { sleep } from './clock.js';
-import { Pipe } from './connection.js';
 import { cpuCount } from './cpu.js';
-import * as errors from './errors.js';
-import { RuntimeError, ValueError } from './errors.js';
+import { ERROR_CLASSES, RuntimeError, ValueError } from './errors.js';
 import { forkProblem } from './fork.js';
 import { lazyPart } from './lazy_builtin.js';
+import { Pipe } from './pipe.js';
 import { launch as launchByFork } from './popen/fork.js';
 import type * as PoolPart from './pool.js';
 import type { PoolConstructor, PoolContext } from './pool.js';
@@ -96,7 +95,7 @@ function poolOf(context: () => PoolContext): PoolConstructor {
 
 /** What every context offers. */
 const shared = {
-  ...errors,
+  ...ERROR_CLASSES,
   currentProcess,
   parentProcess,
   activeChildren,

@@ -12,8 +12,8 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { posix as posixPath } from 'node:path';
+import { lazyBuiltin } from './lazy_builtin.js';
 import { native } from './native.js';
 
 /** Reads a text file; null when it is not there or not for us. */
@@ -127,11 +127,11 @@ export function usableCpus(allowed: number, quota: number): number {
 
 /** How many CPUs this thread may run on. */
 function allowedCpus(): number {
-  if (process.platform !== 'linux') return availableParallelism();
+  if (process.platform !== 'linux') return lazyBuiltin('node:os').availableParallelism();
   try {
     return native.schedGetaffinity(0).length;
   } catch {
-    return availableParallelism(); // A sandbox that forbids asking.
+    return lazyBuiltin('node:os').availableParallelism(); // A sandbox that forbids asking.
   }
 }
 

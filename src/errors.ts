@@ -115,23 +115,28 @@ export class WorkerLostError extends ProcessError {
   }
 }
 
-named(ProcessError, 'ProcessError');
-named(TimeoutError, 'TimeoutError');
-named(BufferTooShort, 'BufferTooShort');
-named(AuthenticationError, 'AuthenticationError');
-named(Empty, 'Empty');
-named(Full, 'Full');
-named(ValueError, 'ValueError');
-named(AssertionError, 'AssertionError');
-named(RuntimeError, 'RuntimeError');
-named(EOFError, 'EOFError');
-named(BrokenBarrierError, 'BrokenBarrierError');
-named(BrokenProcessPool, 'BrokenProcessPool');
-named(MaybeEncodingError, 'MaybeEncodingError');
-named(RemoteError, 'RemoteError');
-named(PicklingError, 'PicklingError');
-named(UnpicklingError, 'UnpicklingError');
-named(StopIteration, 'StopIteration');
-named(CancelledError, 'CancelledError');
-named(OwnerDiedError, 'OwnerDiedError');
-named(WorkerLostError, 'WorkerLostError');
+/** All of them, by name. (Not `import *`: the object that a bundler makes of it is one of getters, and helpers for them.) */
+export const ERROR_CLASSES = {
+  ProcessError,
+  TimeoutError,
+  BufferTooShort,
+  AuthenticationError,
+  Empty,
+  Full,
+  ValueError,
+  AssertionError,
+  RuntimeError,
+  EOFError,
+  BrokenBarrierError,
+  BrokenProcessPool,
+  MaybeEncodingError,
+  RemoteError,
+  PicklingError,
+  UnpicklingError,
+  StopIteration,
+  CancelledError,
+  OwnerDiedError,
+  WorkerLostError,
+} as const;
+
+for (const [name, Class] of Object.entries(ERROR_CLASSES)) named(Class, name);

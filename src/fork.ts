@@ -16,19 +16,9 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { RuntimeError } from './errors.js';
-import {
-  beginChild,
-  compiledBeforeFork,
-  continueInChild,
-  dropPlan,
-  endIdleChild,
-  endUnwinding,
-  hasAsyncContext,
-  isRehearsal,
-  planFork,
-  prepareForks,
-} from './fork_child.js';
-import { lazyBuiltin } from './lazy_builtin.js';
+import { compiledBeforeFork, isRehearsal } from './at_fork.js';
+import type * as ForkChild from './fork_child.js';
+import { lazyBuiltin, lazyPart } from './lazy_builtin.js';
 import { native } from './native.js';
 
 /** How long V8's background work may take to come to rest before a fork is given up. */
@@ -104,6 +94,8 @@ export function forkProblem(): string | null {
 }
 
 let prepared = false;
+/** Loaded in the parent, by the first fork. */
+let child: typeof ForkChild;
 
 function doNothing(): void {}
 
@@ -112,8 +104,10 @@ function prepare(): void {
   const problem = forkProblem();
   if (problem !== null) throw new RuntimeError(problem);
   if (!prepared) {
+    // EMFILE when there is no descriptor left to read it by.
+    child = lazyPart<typeof ForkChild>('forkChild');
     try {
-      prepareForks();
+      child.prepareForks();
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new RuntimeError(
@@ -122,7 +116,7 @@ function prepare(): void {
         { cause },
       );
     }
-    const known = native.prepareFork(onChild, runMain, endIdleChild, () => {
+    const known = native.prepareFork(onChild, runMain, child.endIdleChild, () => {
       queueMicrotask(doNothing);
     });
     if (!known)
@@ -161,7 +155,7 @@ function nativeFork(unwind: boolean, hasWorkers: boolean, reportFd = -1): number
 export function fork(): number {
   prepare();
   runHooks('before');
-  const hasWorkers = planFork();
+  const hasWorkers = child.planFork();
   let pid: number | undefined;
   try {
     pid = nativeFork(false, hasWorkers);
@@ -169,7 +163,7 @@ export function fork(): number {
     if (pid !== 0) runHooks('afterInParent');
   }
   if (pid === 0) {
-    continueInChild();
+    child.continueInChild();
     runHooks('afterInChild');
   }
   return pid as number;
@@ -202,14 +196,14 @@ function onChild(errnum: number, stdio: number): void {
     native.write(job.statusWrite, Buffer.from(`${errnum} uv_loop_fork`));
     native.exitNow(1);
   }
-  beginChild(stdio);
+  child.beginChild(stdio);
 }
 
 /** In the child, on an empty stack. */
 function runMain(): void {
   if (isRehearsal() || job === undefined) return;
   const { main, argument, inContext, statusWrite } = job;
-  endUnwinding();
+  child.endUnwinding();
   native.write(statusWrite, STARTED);
   native.close(statusWrite);
   runHooks('afterInChild');
@@ -234,11 +228,11 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   // The hooks may fork, too: whatever is kept for this fork comes after them.
   runHooks('before');
   const [statusRead, statusWrite] = native.pipe(true);
-  const hasWorkers = planFork();
+  const hasWorkers = child.planFork();
   const mine: Job<unknown> = {
     main: main as (argument: unknown) => void,
     argument,
-    inContext: hasAsyncContext() ? AsyncLocalStorage.snapshot() : call,
+    inContext: child.hasAsyncContext() ? AsyncLocalStorage.snapshot() : call,
     statusRead,
     statusWrite,
     inChild: false,
@@ -259,7 +253,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
     throw error;
   } finally {
     job = undefined;
-    dropPlan();
+    child.dropPlan();
   }
   native.close(statusWrite);
   awaitStart(pid as number, statusRead);

@@ -11,15 +11,28 @@
  * - `planFork`, before each fork, finds out which steps the child needs at all;
  * - `compiledBeforeFork` has functions compiled that only a child runs.
  *
- * Only fork.ts, process.ts and util.ts for the child's end, and those that keep something which a child must forget,
- * may import this file.
+ * Loaded by the first fork, by fork.ts alone: a program that never forks does not compile it. What other modules have
+ * to say about forks they tell at_fork.ts.
  */
 
 import type Crypto from 'node:crypto';
 import type Dns from 'node:dns';
 import { createReadStream } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
-import { lazyBuiltin } from './lazy_builtin.js';
+import {
+  compiledBeforeFork,
+  describe,
+  dieOf,
+  forgetIdentity,
+  forgetParent,
+  isRehearsal,
+  livingWorkers,
+  rehearse,
+  showUncaught,
+  takeLastSteps,
+  writeStderr,
+} from './at_fork.js';
+import { lazyBuiltin, osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
   abortToggle,
@@ -35,21 +48,6 @@ import {
 // -------------------------------------------------------------------------------------------------
 // What a child consists of, decided in the parent
 
-let rehearsing = false;
-const parts: (() => void)[] = [];
-
-/**
- * Has a function of the child's life compiled before the first fork: it is called in the parent while
- * `isRehearsal()` holds, and must do nothing then. What is compiled in a child is compiled in every child.
- */
-export function compiledBeforeFork(part: () => void): void {
-  parts.push(part);
-}
-
-export function isRehearsal(): boolean {
-  return rehearsing;
-}
-
 /** In the parent, once, before its first fork. @throws Error this build of node hides what is needed. */
 export function prepareForks(): void {
   if (switched) return;
@@ -60,17 +58,13 @@ export function prepareForks(): void {
   if (options.some((option) => /abort[-_]on[-_]uncaught/.test(option))) abort = abortToggle();
   // What a child may want of node is loaded here, once.
   for (const id of ['node:stream', 'node:v8', 'node:vm'] as const) lazyBuiltin(id);
+  osConstants();
   // Dropping a listener of the real process runs code of node's that is compiled at its first use.
   const probe = Symbol('probe') as never;
   process.on(probe, () => {});
   process.on(probe, () => {});
   process.removeAllListeners(probe);
-  rehearsing = true;
-  try {
-    for (const part of parts) part();
-  } finally {
-    rehearsing = false;
-  }
+  rehearse();
 }
 
 /** There if the program aborts on an uncaught exception, which V8 takes the unwinding for. */
@@ -191,7 +185,7 @@ function builtin<T>(id: string): T {
  * @param stdio bit 1, 2: the parent's stream on that descriptor had a handle.
  */
 export function beginChild(stdio: number): void {
-  if (rehearsing) {
+  if (isRehearsal()) {
     identify();
     return;
   }
@@ -213,58 +207,23 @@ export function beginChild(stdio: number): void {
   internals.timersBinding.toggleImmediateRef(false);
 }
 
-const forgetters: (() => void)[] = [];
-
-/** Registers what a child of `fork()` must know that its parent knew otherwise. */
-export function onContinue(forget: () => void): void {
-  forgetters.push(forget);
-}
-
 /** In the child of `fork()`: everything goes on, as a process of its own. */
 export function continueInChild(): void {
   identify();
-  for (const forget of forgetters) forget();
+  forgetParent();
   native.forgetPoolRequests();
   isForked = true;
 }
 
 compiledBeforeFork(() => beginChild(0));
 
-function writeStderr(text: string): void {
-  try {
-    native.writeAllSync(2, Buffer.from(text));
-  } catch {
-    // Nobody reads stderr; the exit code tells.
-  }
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? String(error)) : String(error);
-}
-
 // -------------------------------------------------------------------------------------------------
 // Who am I
 
-/** Counts the processes that this one descends from by forks. */
-let generation = 0;
-
-/** Changes with every fork, in the child: what waited before waits in the parent. */
-export function currentGeneration(): number {
-  return generation;
-}
-
-const identities: (() => void)[] = [];
-
-/** Registers what any child must forget at once of who its parent was. */
-export function onNewIdentity(forget: () => void): void {
-  identities.push(forget);
-}
-
 function identify(): void {
-  if (rehearsing) return;
+  if (isRehearsal()) return;
   ownPid = native.getpid();
-  generation++;
-  for (const forget of identities) forget();
+  forgetIdentity();
   randomSource = firstRandom;
   // node hands out randomUUID() and randomInt() from buffers filled ahead: siblings would share them.
   for (const cache of caches) native.fillRandom(cache);
@@ -303,7 +262,7 @@ function installRandom(): void {
 // Nothing of the parent acts
 
 function quiet(stdio: number): void {
-  if (rehearsing) return;
+  if (isRehearsal()) return;
   if (plan.timers) emptyTimers();
   if (plan.ticks) emptyTicks();
   if (plan.asyncIds) internals.clearAsyncIdStack();
@@ -435,19 +394,6 @@ function forgetWrites(stream: object): void {
 }
 
 // ---- Workers ------------------------------------------------------------------------------------
-
-const workers = new Set<WeakRef<Worker>>();
-
-// The only place where node tells of them; before the package was loaded nobody listened.
-process.on('worker', (worker: Worker) => {
-  const held = new WeakRef(worker);
-  workers.add(held);
-  worker.once('exit', () => workers.delete(held));
-});
-
-function livingWorkers(): Worker[] {
-  return [...workers].flatMap((held) => held.deref() ?? []);
-}
 
 /** What node's Worker holds of its thread. Kept, because the thread's destructor expects the thread to have ended. */
 const threads: unknown[] = [];
@@ -614,32 +560,9 @@ let unwinding = false;
 /** The child's main function begins, on an empty stack. */
 export function endUnwinding(): void {
   unwinding = false;
-  if (abort !== undefined && !rehearsing) abort[0] = 1;
+  if (abort !== undefined && !isRehearsal()) abort[0] = 1;
   // node lets the first immediate of several hold the loop: the native ones of the parent were first.
   if (internals.immediateInfo[1] !== 0) internals.timersBinding.toggleImmediateRef(true);
-}
-
-/** The exit code so far, and whether the event loop ran empty, to the code to end with. */
-type Finish = (code: number, natural: boolean) => number;
-let finish: Finish | undefined;
-
-/** Registers what a child does last. */
-export function onChildExit(last: Finish): void {
-  finish = last;
-}
-
-const lastSteps: (() => void)[] = [];
-
-/** Registers what every forked process does after that, as its very last step. */
-export function onLeave(step: () => void): void {
-  lastSteps.push(step);
-}
-
-/** How an uncaught error is shown; the Process layer adds the process's name. */
-let showUncaught = (error: unknown): void => writeStderr(`${describe(error)}\n`);
-
-export function onUncaught(show: (error: unknown) => void): void {
-  showUncaught = show;
 }
 
 type Emit = (this: unknown, event: string | symbol, ...args: unknown[]) => boolean;
@@ -711,13 +634,13 @@ function emitInChild(event: 'exit' | 'beforeExit', code: unknown): boolean {
  * first, only to find them idle.
  */
 export function endIdleChild(): void {
-  if (rehearsing) return;
+  if (isRehearsal()) return;
   // Whoever wants to be asked before the exit is asked by node, the long way.
   if (process.listenerCount('beforeExit') === 0) exit(process.exitCode ?? 0, true);
 }
 
 function exit(code: unknown, natural: boolean): never {
-  if (rehearsing) return undefined as never;
+  if (isRehearsal()) return undefined as never;
   try {
     emitExit(code);
   } catch (error) {
@@ -747,10 +670,9 @@ function isInherited(listener: unknown, index: number): boolean {
 }
 
 function leave(code: unknown, natural: boolean): never {
-  if (rehearsing) return undefined as never;
+  if (isRehearsal()) return undefined as never;
   let last = Number(process.exitCode ?? code ?? 0);
-  last = finish?.(last, natural) ?? last;
-  for (const step of lastSteps) step();
+  last = takeLastSteps(last, natural);
   if (coverage) lazyBuiltin('node:v8').takeCoverage();
   return native.exitNow(last);
 }
@@ -768,13 +690,6 @@ compiledBeforeFork(() => {
   emitExit(0);
   ({ processChild, inherited } = before);
 });
-
-/** Ends the process after an uncaught error: shown, exit listeners run, code 1. */
-export function dieOf(error: unknown, code = 1): never {
-  showUncaught(error);
-  process.exitCode = code;
-  return process.exit(code);
-}
 
 /** node's own end of an uncaught error leads through its teardown, which a child must not enter. */
 function handleUncaught(error: unknown, fromPromise: boolean): boolean {

@@ -10,7 +10,7 @@
  * A segment costs one descriptor, which a process that was not forked after it was made needs to attach to it.
  */
 
-import { onNewIdentity } from './fork_child.js';
+import { onNewIdentity } from './at_fork.js';
 import { native, type Memory, type PlainMemory } from './native.js';
 import { add, load, store, type Words } from './words.js';
 

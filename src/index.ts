@@ -5,7 +5,27 @@
 
 import { defaultContext } from './context.js';
 
-export * from './errors.js';
+export {
+  AssertionError,
+  AuthenticationError,
+  BrokenBarrierError,
+  BrokenProcessPool,
+  BufferTooShort,
+  CancelledError,
+  EOFError,
+  Empty,
+  Full,
+  MaybeEncodingError,
+  OwnerDiedError,
+  PicklingError,
+  ProcessError,
+  RemoteError,
+  RuntimeError,
+  TimeoutError,
+  UnpicklingError,
+  ValueError,
+  WorkerLostError,
+} from './errors.js';
 export { sleep } from './clock.js';
 export { cpuCount } from './cpu.js';
 export {
@@ -16,7 +36,7 @@ export {
   type Context,
   type StartMethod,
 } from './context.js';
-export { Pipe } from './connection.js';
+export { Pipe } from './pipe.js';
 export type { Connection } from './connection.js';
 export {
   activeChildren,

@@ -7,6 +7,7 @@ import type * as Dgram from 'node:dgram';
 import type * as Inspector from 'node:inspector';
 import { createRequire } from 'node:module';
 import type * as Net from 'node:net';
+import type * as Os from 'node:os';
 import type * as Stream from 'node:stream';
 import type * as V8 from 'node:v8';
 import type * as Vm from 'node:vm';
@@ -16,6 +17,7 @@ interface Builtins {
   'node:dgram': typeof Dgram;
   'node:inspector': typeof Inspector;
   'node:net': typeof Net;
+  'node:os': typeof Os;
   'node:stream': typeof Stream;
   'node:v8': typeof V8;
   'node:vm': typeof Vm;
@@ -26,15 +28,22 @@ let load: NodeJS.Require | undefined;
 
 /** The module `id` of node. Whoever needs it in a child loads it in the parent, before the fork. */
 export function lazyBuiltin<Id extends keyof Builtins>(id: Id): Builtins[Id] {
-  load ??= createRequire(import.meta.url);
+  load ??= createRequire(import.meta.filename);
   return load(id) as Builtins[Id];
 }
 
+let os: typeof Os | undefined;
+
+/** `os.constants`: the numbers of signals and errors. */
+export function osConstants(): typeof Os.constants {
+  return (os ??= lazyBuiltin('node:os')).constants;
+}
+
 /** Entries of lib/ beside the one that is being imported. */
-type Part = 'codec' | 'handles' | 'pool' | 'sharedMemory';
+type Part = 'codec' | 'connection' | 'forkChild' | 'handles' | 'pool' | 'sharedMemory';
 
 /** A part of the package. As of node's modules: who needs it in children loads it before the fork. */
 export function lazyPart<T>(name: Part): T {
-  load ??= createRequire(import.meta.url);
+  load ??= createRequire(import.meta.filename);
   return load(`./${name}.cjs`) as T;
 }

@@ -8,8 +8,10 @@
  * A forked child inherits the loaded addon; a spawned one loads it again through this file.
  */
 
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import nodeGypBuild from 'node-gyp-build';
+import type NodeGypBuild from 'node-gyp-build';
 // './native.d.ts' would mean this very file to TypeScript, so tsconfig.json gives its sibling a name.
 import type { DistantAccess, Memory, Native, PlainMemory, WordAccess, Words } from '#native';
 
@@ -19,8 +21,18 @@ const packageRoot = join(import.meta.dirname, '..');
 /** What the addon is built and tested for; other platforms may compile it. */
 const SUPPORTED = 'Linux (x64, arm64; glibc or musl), macOS (x64, arm64) and Windows (x64)';
 
+/** Where node-gyp-build looks first. It takes longer to be loaded, and to look, than the addon itself. */
+const BUILT_HERE = join(packageRoot, 'build/Release/multiprocessing.node');
+
+/** What has node-gyp-build look elsewhere. */
+const ELSEWHERE = ['PREBUILDS_ONLY', 'NODE_MULTIPROCESSING_PREBUILD'];
+
 function loadNative(): Native {
+  const load = createRequire(import.meta.filename);
   try {
+    const usual = ELSEWHERE.every((name) => !process.env[name]) && existsSync(BUILT_HERE);
+    if (usual) return load(BUILT_HERE) as Native;
+    const nodeGypBuild = load('node-gyp-build') as typeof NodeGypBuild;
     return nodeGypBuild(packageRoot) as Native;
   } catch (cause) {
     throw new Error(loadFailure(cause), { cause });

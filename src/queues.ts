@@ -18,9 +18,8 @@
 import { inspect } from 'node:util';
 import { checkAbortSignal, checkInt } from './arguments.js';
 import { endAfter, leftUntil, patience, waitInSlices } from './clock.js';
-import { waitable, type Waitable } from './connection.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
-import { currentGeneration } from './fork_child.js';
+import { currentGeneration } from './at_fork.js';
 import { beginLending, endLending, Piece, takeBack } from './heap.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
@@ -33,9 +32,10 @@ import {
   type Message,
 } from './reduction.js';
 import { malformed, objectAt, registerPiece } from './sharing.js';
-import { endWatch, newWatch, systemError } from './transport.js';
+import { systemError } from './system_error.js';
 import { load, store } from './words.js';
 import { changed, Line, nextTurn, turnIsLong, watch, WatchFor, type Spot } from './waiting.js';
+import { endWatch, newWatch, waitable, type Waitable } from './watches.js';
 import type { Watch } from '#native';
 
 type NativeChannel = InstanceType<Native['Channel']>;

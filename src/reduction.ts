@@ -26,11 +26,10 @@ import {
   type Reduced,
 } from './codec/format.js';
 import { registerInternal, registerReducer } from './codec/hooks.js';
-import * as errors from './errors.js';
-import { PicklingError, UnpicklingError } from './errors.js';
+import { ERROR_CLASSES, PicklingError, UnpicklingError } from './errors.js';
 import type * as Handles from './handles.js';
 import { lazyPart } from './lazy_builtin.js';
-import { referenceOf, registerName, registerNamespace } from './references.js';
+import { registerName, registerNamespace } from './registry.js';
 
 export { registerInternal };
 export { BULK_MIN } from './codec/format.js';
@@ -66,7 +65,12 @@ export const decode: typeof Codec.decode = (head, start, end, bulk, fds) =>
 
 /** Whether other processes find the function by a name. */
 export function hasReference(value: object): boolean {
-  return referenceOf(value) !== undefined;
+  return prepareCodec().referenceOf(value) !== undefined;
+}
+
+/** See references.ts. */
+export function hasPrivateMembers(Class: object): boolean {
+  return prepareCodec().hasPrivateMembers(Class);
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -240,7 +244,7 @@ export function loads(bytes: Uint8Array): unknown {
 // What every process knows
 
 /** The error classes of the package; what is an error to JavaScript is one by itself. */
-for (const [name, Class] of Object.entries(errors)) {
+for (const [name, Class] of Object.entries(ERROR_CLASSES)) {
   registerName(`multiprocessing.${name}`, Class);
 }
 

@@ -18,64 +18,31 @@
  * References are resolved by name, which may load a CommonJS module: as with pickle, bytes from a stranger must
  * not be read.
  *
- * Only codec/ and reduction.ts may import this file.
+ * Only codec/ may import this file: it is loaded with it, late. registry.ts keeps what was registered.
  */
 
-import Module, { createRequire } from 'node:module';
-import path from 'node:path';
-import { UnpicklingError, ValueError } from './errors.js';
+import { createRequire, isBuiltin } from 'node:module';
+import { isAbsolute, sep } from 'node:path';
+import { UnpicklingError } from './errors.js';
 import { moduleLoaderGetter, type ModuleLoader } from './node_internals.js';
+import {
+  BUILTIN,
+  FILE,
+  GLOBAL,
+  KIN,
+  namespaces,
+  REGISTERED,
+  type Reference,
+  references,
+  registered,
+  registryVersion,
+  URL_OF_MODULE,
+} from './registry.js';
 
 export type Class = abstract new (...args: never[]) => object;
 
-/** Where a reference leads. The numbers are part of the format. */
-export const REGISTERED = 0;
-export const GLOBAL = 1;
-export const FILE = 2;
-export const URL_OF_MODULE = 3;
-export const BUILTIN = 4;
-/** No name: a number of src/kinship.ts, which the codec reads and writes itself. */
-export const KIN = 5;
-
-export interface Reference {
-  kind: number;
-  /** The registered name, the file, the URL or the builtin; '' for a global. */
-  where: string;
-  /** What to take there, one name after another; of a registered one none. */
-  names: readonly string[];
-}
-
-// -------------------------------------------------------------------------------------------------
-// What was registered
-
-const registered = new Map<string, unknown>();
-const references = new WeakMap<object, Reference>();
-/** ES modules by URL. */
-const namespaces = new Map<string, Record<string, unknown>>();
-let changes = 0;
-
-/** Grows with every registration: what was concluded before may be wrong since. */
-export function registryVersion(): number {
-  return changes;
-}
-
-/** @throws ValueError the name belongs to something else. */
-export function registerName(name: string, value: object): void {
-  const other = registered.get(name);
-  if (other !== undefined && other !== value) {
-    throw new ValueError(
-      `'${name}' is registered for something else: give another name, register('other name', …)`,
-    );
-  }
-  registered.set(name, value);
-  references.set(value, { kind: REGISTERED, where: name, names: [] });
-  changes++;
-}
-
-export function registerNamespace(url: string, namespace: Record<string, unknown>): void {
-  namespaces.set(url, namespace);
-  changes++;
-}
+export { BUILTIN, FILE, GLOBAL, KIN, REGISTERED, registryVersion, URL_OF_MODULE };
+export type { Reference };
 
 // -------------------------------------------------------------------------------------------------
 // Finding
@@ -188,14 +155,12 @@ function searchLoaded(value: object, name: string): Reference | undefined {
   return undefined;
 }
 
-const cache = (Module as unknown as { _cache: Record<string, NodeJS.Module | undefined> })._cache;
-
 function searchFiles(value: object, name: string): Reference | undefined {
   // Nearly always the export is called as the function is.
   for (const thorough of [false, true]) {
-    for (const [where, module] of Object.entries(cache)) {
+    for (const [where, module] of Object.entries(requireFrom().cache)) {
       const names = pathTo(value, name, module?.exports, thorough);
-      if (names !== undefined && path.isAbsolute(where)) return { kind: FILE, where, names };
+      if (names !== undefined && isAbsolute(where)) return { kind: FILE, where, names };
     }
   }
   return undefined;
@@ -205,7 +170,7 @@ function searchBuiltins(value: object, name: string): Reference | undefined {
   const { moduleLoadList } = process as unknown as { moduleLoadList: string[] };
   for (const entry of moduleLoadList) {
     const where = /^NativeModule ([a-z_0-9]+(?:\/[a-z]+)?)$/.exec(entry)?.[1];
-    if (where === undefined || !Module.isBuiltin(where) || where.startsWith('_')) continue;
+    if (where === undefined || !isBuiltin(where) || where.startsWith('_')) continue;
     if (where === 'sys' || where === 'punycode') continue; // Deprecated: loading them warns.
     const names = pathTo(value, name, requireFrom()(`node:${where}`), false);
     if (names !== undefined) return { kind: BUILTIN, where, names };
@@ -215,7 +180,7 @@ function searchBuiltins(value: object, name: string): Reference | undefined {
 
 let require: NodeJS.Require | undefined;
 function requireFrom(): NodeJS.Require {
-  return (require ??= createRequire(import.meta.url));
+  return (require ??= createRequire(import.meta.filename));
 }
 
 /** The names that lead from a module's exports to `value`. */
@@ -319,7 +284,7 @@ function rootOf(kind: number, where: string, names: readonly string[]): unknown 
       );
     }
     case BUILTIN:
-      if (Module.isBuiltin(where)) return requireFrom()(`node:${where}`);
+      if (isBuiltin(where)) return requireFrom()(`node:${where}`);
       throw new UnpicklingError(`this version of Node has no module '${where}'`);
     default:
       throw new UnpicklingError(`unknown kind of reference: ${kind}`);
@@ -327,9 +292,10 @@ function rootOf(kind: number, where: string, names: readonly string[]): unknown 
 }
 
 function loaded(file: string): unknown {
+  const { cache } = requireFrom();
   const module = Object.hasOwn(cache, file) ? cache[file] : undefined;
   if (module !== undefined) return module.exports;
-  if (!path.isAbsolute(file)) throw new UnpicklingError(`not an absolute path: '${file}'`);
+  if (!isAbsolute(file)) throw new UnpicklingError(`not an absolute path: '${file}'`);
   try {
     return requireFrom()(file);
   } catch (cause) {
@@ -383,4 +349,4 @@ export function isOfLibrary({ where }: Reference): boolean {
   return where.startsWith(LIBRARY);
 }
 
-const LIBRARY = import.meta.dirname + path.sep;
+const LIBRARY = import.meta.dirname + sep;

@@ -15,12 +15,12 @@
  */
 
 import { constants } from 'node:buffer';
-import { constants as system } from 'node:os';
+import { currentGeneration } from './at_fork.js';
 import { waitInSlices, waitsInSlices } from './clock.js';
 import { EOFError } from './errors.js';
-import { currentGeneration, onNewIdentity } from './fork_child.js';
+import { systemError } from './system_error.js';
 import { native } from './native.js';
-import type { PipeEnd, Watch } from '#native';
+import type { PipeEnd } from '#native';
 
 /** FrameOutcome of native/core/frame.h. */
 const NOT_YET = -1;
@@ -118,15 +118,6 @@ function room(bytes: number): Buffer | undefined {
     // Later versions of node have no such limit, but the system has.
     return undefined;
   }
-}
-
-/** As a failed system call's, where there was none, or with a message that says more. */
-export function systemError(
-  code: 'EBADF' | 'ECONNRESET' | 'EMSGSIZE',
-  syscall: string,
-  message: string,
-): Error {
-  return Object.assign(new Error(message), { errno: -system.errno[code], code, syscall });
 }
 
 function truncated(): Error {
@@ -429,30 +420,4 @@ export class PipeTransport implements Transport {
     this.#payload = undefined;
     this.#end.close();
   }
-}
-
-// -------------------------------------------------------------------------------------------------
-// On the event loop
-
-/**
- * Watches of this process. One that is not armed does not hold its owner. A child inherits the descriptors of its
- * parent's watches, and lets go of them at once: it waits for nothing that its parent waited for.
- */
-const watches = new Set<Watch>();
-
-onNewIdentity(() => {
-  for (const watch of watches) watch.close();
-  watches.clear();
-});
-
-/** @throws Error EMFILE, ENFILE, ENOSPC: no room to watch. */
-export function newWatch(fd?: number): Watch {
-  const watch = new native.Watch(fd);
-  watches.add(watch);
-  return watch;
-}
-
-export function endWatch(watch: Watch): void {
-  watches.delete(watch);
-  watch.close();
 }

@@ -7,8 +7,8 @@
  * ends the process without JavaScript, native/core/at_death.cc does the same.
  */
 
-import { constants } from 'node:os';
-import { compiledBeforeFork, isRehearsal, onLeave } from './fork_child.js';
+import { compiledBeforeFork, isRehearsal, onLeave } from './at_fork.js';
+import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import { activeChildren } from './process.js';
 
@@ -16,7 +16,7 @@ import { activeChildren } from './process.js';
 export function endChildren(): void {
   if (isRehearsal()) return;
   for (const child of activeChildren()) {
-    if (child.daemon) child._popen?.signal(constants.signals.SIGTERM);
+    if (child.daemon) child._popen?.signal(osConstants().signals.SIGTERM);
   }
   for (const child of activeChildren()) child.join();
 }
@@ -36,7 +36,7 @@ export function arrangeEnd(): void {
   }
   // A listener of the program decides for itself; it may also have been there and gone since.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    if (process.listenerCount(signal) === 0) native.handleDeathBy(constants.signals[signal]);
+    if (process.listenerCount(signal) === 0) native.handleDeathBy(osConstants().signals[signal]);
   }
 }
 

@@ -7,7 +7,7 @@
  */
 
 import { abortable } from './clock.js';
-import { currentGeneration, onNewIdentity } from './fork_child.js';
+import { currentGeneration, onNewIdentity } from './at_fork.js';
 import type { Place } from './heap.js';
 import { native, type Native } from './native.js';
 import type { Words } from './words.js';

@@ -16,7 +16,7 @@ describe('the repository', () => {
   });
 
   it('keeps Node out of native/core', () => {
-    const sources = readSources(root, 'native', 'test/native');
+    const sources = readSources(root, 'native', 'test/native', 'test/fuzz');
     expect(Object.keys(sources)).toContain('native/binding/addon.cc');
     expect(checkNative(sources)).toEqual([]);
   });

@@ -30,6 +30,8 @@ constexpr uint32_t kQueuedChunk =
     1;  // the queue: it has messages in it, or is the first of a large one
 constexpr uint32_t kMemberChunk = 3;  // whoever owns the first chunk of its chain
 
+constexpr uint32_t kNoChunk = 0xffffffff;
+
 // So much is kept when nothing is queued: 4 MiB. (The tests that die at each step take fewer steps with less.)
 #if defined(MP_TEST_STEPS)
 constexpr uint32_t kReserveChunks = 4;
@@ -209,7 +211,7 @@ ChannelControl* ControlIn(const Segment& segment, uint32_t which) {
 }
 
 // Whoever has made it: nothing of it lies outside of the memory.
-Result<ChannelControl*> Find(const Segment& segment, uint32_t which) {
+Result<ChannelParts> Find(const Segment& segment, uint32_t which) {
   const OsError other{EPROTO, "attach"};
   const size_t size = segment.bytes();
   if (size < kChannelOffset + (which + size_t{1}) * kPage) return other;
@@ -223,17 +225,20 @@ Result<ChannelControl*> Find(const Segment& segment, uint32_t which) {
     return other;
   }
   if (chunks < table || chunks > size || size - chunks < limit * kChunkBytes) return other;
-  return control;
+  char* base = static_cast<char*>(segment.base());
+  return ChannelParts{control, reinterpret_cast<ChunkEntry*>(base + table), base + chunks,
+                      static_cast<uint32_t>(limit)};
 }
 
 }  // namespace
 
-Channel::Channel(std::shared_ptr<Segment> segment, ChannelControl* control, Bell bell)
-    : segment_(std::move(segment)), bell_(std::move(bell)), control_(control) {
-  char* base = static_cast<char*>(segment_->base());
-  table_ = reinterpret_cast<ChunkEntry*>(base + control_->table_offset);
-  chunks_ = base + control_->chunks_offset;
-}
+Channel::Channel(std::shared_ptr<Segment> segment, const ChannelParts& parts, Bell bell)
+    : segment_(std::move(segment)),
+      bell_(std::move(bell)),
+      control_(parts.control),
+      table_(parts.table),
+      chunks_(parts.chunks),
+      chunk_limit_(parts.chunk_limit) {}
 
 Result<std::shared_ptr<Segment>> Channel::CreateMemory(uint32_t count,
                                                        const ChannelLimits& limits) {
@@ -265,7 +270,9 @@ Result<std::shared_ptr<Segment>> Channel::CreateMemory(uint32_t count,
       control->table_offset = first_table + which * table_bytes;
       control->chunks_offset = first_chunk + which * chunk_bytes;
       control->fresh.store(1, kRelaxed);
-      Channel channel(segment.value(), control, Bell());
+      const auto parts = Find(*segment.value(), which);
+      if (!parts.ok()) return parts.error();
+      Channel channel(segment.value(), parts.value(), Bell());
       channel.table_[0].owner.store(kQueuedChunk, kRelaxed);
       const auto furnished = channel.Furnish({0});
       if (!furnished.ok()) return furnished.error();
@@ -276,10 +283,9 @@ Result<std::shared_ptr<Segment>> Channel::CreateMemory(uint32_t count,
 
 Result<std::shared_ptr<Channel>> Channel::Open(std::shared_ptr<Segment> segment, uint32_t which,
                                                Bell bell) {
-  const auto control = Find(*segment, which);
-  if (!control.ok()) return control.error();
-  return std::shared_ptr<Channel>(
-      new Channel(std::move(segment), control.value(), std::move(bell)));
+  const auto parts = Find(*segment, which);
+  if (!parts.ok()) return parts.error();
+  return std::shared_ptr<Channel>(new Channel(std::move(segment), parts.value(), std::move(bell)));
 }
 
 Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
@@ -297,9 +303,9 @@ Result<std::shared_ptr<Channel>> Channel::Create(uint32_t max_items) {
 
 Result<std::shared_ptr<Channel>> Channel::Attach(std::shared_ptr<Segment> segment, UniqueFd bell,
                                                  UniqueFd bell_write) {
-  const auto control = Find(*segment, 0);
-  if (!control.ok()) return control.error();
-  auto rings = Bell::Attach(std::move(bell), std::move(bell_write), control.value()->bell);
+  const auto parts = Find(*segment, 0);
+  if (!parts.ok()) return parts.error();
+  auto rings = Bell::Attach(std::move(bell), std::move(bell_write), parts.value().control->bell);
   if (!rings.ok()) return rings.error();
   return Open(std::move(segment), 0, std::move(rings.value()));
 }
@@ -307,13 +313,18 @@ Result<std::shared_ptr<Channel>> Channel::Attach(std::shared_ptr<Segment> segmen
 // -------------------------------------------------------------------------------------------------
 // Putting
 
+uint32_t Channel::Fresh() const {
+  return std::min(control_->fresh.load(std::memory_order_acquire), chunk_limit_);
+}
+
 Channel::Record* Channel::At(uint32_t position) const {
-  if (ChunkOf(position) >= control_->fresh.load(std::memory_order_acquire)) return nullptr;
+  if (ChunkOf(position) >= Fresh()) return nullptr;
   return reinterpret_cast<Record*>(chunks_ + size_t{position} * kUnitBytes);
 }
 
 Result<bool> Channel::Put(const Part* parts, size_t count, uint32_t token, const Deadline& deadline,
                           uint8_t tag) {
+  if (count == 0) return OsError{EINVAL, "put"};
   size_t size = 0;
   for (size_t i = 0; i < count; i++) size += parts[i].size;
   if (count == 1 && size <= kMostSmall) {
@@ -326,7 +337,9 @@ Result<bool> Channel::Put(const Part* parts, size_t count, uint32_t token, const
 
 // With the put lock held: room for a record in one piece, and one unit after it for a jump.
 Result<Channel::Place> Channel::Reserve(uint32_t position, uint32_t units, uint32_t token) {
-  if (position % kUnitsPerChunk + units < kUnitsPerChunk) return Place{position, At(position)};
+  Record* here = At(position);
+  if (here == nullptr) return OsError{EBADMSG, "put"};
+  if (position % kUnitsPerChunk + units < kUnitsPerChunk) return Place{position, here};
   Chain chain;
   const auto extended = Extend(&chain, 1, token);
   if (!extended.ok()) {
@@ -334,13 +347,13 @@ Result<Channel::Place> Channel::Reserve(uint32_t position, uint32_t units, uint3
     return extended.error();
   }
   const uint32_t chunk = chain.chunks[0];
-  Record* jump = At(position);
-  jump->what = Record::kJump;
-  jump->where = chunk * kUnitsPerChunk;
+  const uint32_t next = chunk * kUnitsPerChunk;
+  here->what = Record::kJump;
+  here->where = next;
   MP_STEP();
   table_[chunk].owner.store(kQueuedChunk, kSeqCst);
   MP_STEP();
-  return Place{jump->where, At(jump->where)};
+  return Place{next, reinterpret_cast<Record*>(ChunkData(chunk))};
 }
 
 // `handed_over`: the owner's word of what becomes the queue's.
@@ -399,7 +412,7 @@ Result<bool> Channel::PutLarge(const Part* parts, size_t count, size_t size, uin
   all.insert(all.end(), parts, parts + count);
   const size_t total = all[0].size + size;
   const size_t needed = (total + kChunkBytes - 1) / kChunkBytes;
-  if (needed >= control_->chunk_limit || count > kMostParts) return OsError{ENOMEM, "put"};
+  if (needed >= chunk_limit_ || count > kMostParts) return OsError{ENOMEM, "put"};
 
   Chain chain;
   size_t in_chunk = kChunkBytes;
@@ -522,38 +535,44 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
   if (position == PositionOf(control_->known_tail.load(kRelaxed))) {
     const uint64_t put = control_->put_state.load(kSeqCst);
     control_->known_tail.store(put, kRelaxed);
-    if (position == PositionOf(put)) return Gotten{Got::kNothing, 0};
+    if (position == PositionOf(put)) {
+      // Somebody would come again and again for what they count.
+      if (CountBetween(put, control_->get_state.load(kSeqCst)) != 0) return corrupt;
+      return Gotten{Got::kNothing, 0};
+    }
   }
   const uint32_t before = ChunkOf(position);
-  Record* record = At(position);
-  if (record == nullptr) return corrupt;
-  if (record->kind() == Record::kJump) {
-    position = record->where;
-    record = At(position);
-    if (record == nullptr) return corrupt;
+  Record* there = At(position);
+  if (there == nullptr) return corrupt;
+  if (there->kind() == Record::kJump) {
+    position = there->where;
+    there = At(position);
+    if (there == nullptr) return corrupt;
   }
-  const uint32_t units = record->units();
+  // What is looked at is what is used, whoever writes there meanwhile.
+  const Record record = *there;
+  const uint32_t units = record.units();
   if (position % kUnitsPerChunk + units > kUnitsPerChunk) return corrupt;
-  Gotten gotten{Got::kSmall, record->number(), record->tag()};
+  Gotten gotten{Got::kSmall, record.number(), record.tag()};
   if (claim.word != nullptr) {
     const uint8_t ahead = static_cast<uint8_t>(gotten.tag - claim.newest);
     if (ahead != 0 && ahead < 128) return Gotten{Got::kRefused, 0, gotten.tag};
   }
-  if (record->kind() == Record::kSmall) {
+  if (record.kind() == Record::kSmall) {
     if (gotten.size > kMostSmall) return corrupt;
-    std::memcpy(small, record->payload(), gotten.size);
-  } else if (record->kind() == Record::kLarge) {
+    std::memcpy(small, there->payload(), gotten.size);
+  } else if (record.kind() == Record::kLarge) {
     gotten.what = Got::kLarge;
-    const uint32_t fresh = control_->fresh.load(kSeqCst);
-    const size_t chunks = (record->size + kChunkBytes - 1) / kChunkBytes;
-    if (chunks == 0 || chunks > fresh) return corrupt;
-    for (uint32_t chunk = record->where; chain->chunks.size() < chunks;
+    const uint32_t fresh = Fresh();
+    if (record.size == 0 || record.size > size_t{fresh} * kChunkBytes) return corrupt;
+    const size_t chunks = (record.size + kChunkBytes - 1) / kChunkBytes;
+    for (uint32_t chunk = record.where; chain->chunks.size() < chunks;
          chunk = table_[chunk].next.load(kRelaxed) - 1) {
       if (chunk >= fresh) return corrupt;
       chain->chunks.push_back(chunk);
     }
-    const size_t count = record->number();
-    if (count * sizeof(uint64_t) > record->size) return corrupt;
+    const size_t count = record.number();
+    if (count * sizeof(uint64_t) > record.size) return corrupt;
     uint64_t sum = count * sizeof(uint64_t);
     std::vector<size_t> sizes;
     for (size_t i = 0; i < count; i++) {
@@ -561,17 +580,17 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
       uint64_t size;
       std::memcpy(&size, ChunkData(chain->chunks[at / kChunkBytes]) + at % kChunkBytes,
                   sizeof(size));
-      if (size > record->size - sum) return corrupt;
+      if (size > record.size - sum) return corrupt;
       sum += size;
       sizes.push_back(static_cast<size_t>(size));
     }
-    if (sum != record->size) return corrupt;
+    if (sum != record.size) return corrupt;
     if (large->into.size() != count || sizes != large->sizes) {
       large->sizes = std::move(sizes);
-      return Gotten{Got::kSizes, 0, record->tag()};
+      return Gotten{Got::kSizes, 0, record.tag()};
     }
     MP_STEP();
-    table_[record->where].owner.store(token, kSeqCst);
+    table_[record.where].owner.store(token, kSeqCst);
   } else {
     return corrupt;
   }
@@ -581,7 +600,7 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
     MP_STEP();
   }
   if (control_->max_bytes != 0) {
-    control_->got_bytes.store(control_->got_bytes.load(kRelaxed) + record->bytes(), kSeqCst);
+    control_->got_bytes.store(control_->got_bytes.load(kRelaxed) + record.bytes(), kSeqCst);
     MP_STEP();
   }
   const uint32_t waited_for = Commit(&control_->get_state, position + units);
@@ -723,7 +742,7 @@ bool ForRuns(std::vector<uint32_t> chunks, Use use) {
 
 uint32_t Channel::UsedChunks() const {
   const uint32_t free = control_->warm_count.load(kRelaxed) + control_->cold_count.load(kRelaxed);
-  const uint32_t fresh = control_->fresh.load(kRelaxed);
+  const uint32_t fresh = Fresh();
   return fresh > free ? fresh - free : 0;
 }
 
@@ -758,19 +777,28 @@ void Channel::RebuildPool() {
   for (Word* word :
        {&control_->warm, &control_->warm_count, &control_->cold, &control_->cold_count})
     word->store(0, kRelaxed);
-  const uint32_t fresh = control_->fresh.load(kRelaxed);
-  for (uint32_t chunk = fresh; chunk-- > 0;) {
+  for (uint32_t chunk = Fresh(); chunk-- > 0;) {
     if (table_[chunk].owner.load(kRelaxed) == kFreeChunk) free.push_back(chunk);
   }
   GiveBack(free);
   for (uint32_t chunk : free) Free(chunk, false);
 }
 
-// With the pool lock held. Until it has an owner the chunk counts as free.
+// With the pool lock held. Until it has an owner the chunk counts as free. kNoChunk: the list is empty.
 uint32_t Channel::Take(Word* list, Word* count) {
+  const uint32_t free = count->load(kRelaxed);
+  if (list->load(kRelaxed) == 0 && free == 0) return kNoChunk;
   const uint32_t chunk = list->load(kRelaxed) - 1;
+  const uint32_t fresh = Fresh();
+  // A list that leads elsewhere, or has another length than it says, has been tampered with: it is lost until the next
+  // Collect().
+  if (chunk >= fresh || free == 0 || free > fresh) {
+    list->store(0, kSeqCst);
+    count->store(0, kRelaxed);
+    return kNoChunk;
+  }
   list->store(table_[chunk].next.load(kRelaxed), kSeqCst);
-  count->store(count->load(kRelaxed) - 1, kRelaxed);
+  count->store(free - 1, kRelaxed);
   return chunk;
 }
 
@@ -781,15 +809,14 @@ Result<void> Channel::Extend(Chain* chain, uint32_t count, uint32_t token) {
     Hold hold(this, &control_->pool_lock, token);
     if (hold.taken_over()) RebuildPool();
     for (uint32_t i = 0; i < count; i++) {
-      uint32_t chunk;
-      if (control_->warm.load(kRelaxed) != 0) {
-        chunk = Take(&control_->warm, &control_->warm_count);
-      } else if (control_->cold.load(kRelaxed) != 0) {
+      uint32_t chunk = Take(&control_->warm, &control_->warm_count);
+      if (chunk == kNoChunk) {
         chunk = Take(&control_->cold, &control_->cold_count);
-        without_memory.push_back(chunk);
-      } else {
+        if (chunk != kNoChunk) without_memory.push_back(chunk);
+      }
+      if (chunk == kNoChunk) {
         chunk = control_->fresh.load(kRelaxed);
-        if (chunk >= control_->chunk_limit) return OsError{ENOMEM, "put"};
+        if (chunk >= chunk_limit_) return OsError{ENOMEM, "put"};
         control_->fresh.store(chunk + 1, kSeqCst);
         without_memory.push_back(chunk);
         if (chunk >= kSuspiciousGrowth && (chunk & (chunk - 1)) == 0) {
@@ -811,8 +838,9 @@ Result<void> Channel::Extend(Chain* chain, uint32_t count, uint32_t token) {
 // Memory for chunks that have none, so that a write to them cannot fail, which would be a signal.
 Result<void> Channel::Furnish(const std::vector<uint32_t>& chunks) {
   Result<void> result;
+  const auto chunks_offset = static_cast<uint64_t>(chunks_ - static_cast<char*>(segment_->base()));
   ForRuns(chunks, [&](uint32_t first, size_t count) {
-    result = Allocate(segment_->fd(), control_->chunks_offset + uint64_t{first} * kChunkBytes,
+    result = Allocate(segment_->fd(), chunks_offset + uint64_t{first} * kChunkBytes,
                       count * kChunkBytes);
     // Where it cannot be had in advance it comes at the write.
     const int error = result.ok() ? 0 : result.error().errnum;
@@ -846,11 +874,13 @@ void Channel::Trim(uint32_t token) {
     {
       Hold hold(this, &control_->pool_lock, token);
       if (hold.taken_over()) RebuildPool();
-      while (surplus.size() < kBatch && control_->warm.load(kRelaxed) != 0) {
-        surplus.push_back(Take(&control_->warm, &control_->warm_count));
+      while (surplus.size() < kBatch) {
+        const uint32_t chunk = Take(&control_->warm, &control_->warm_count);
+        if (chunk == kNoChunk) break;
+        surplus.push_back(chunk);
         MP_STEP();
-        table_[surplus.back()].next.store(0, kRelaxed);
-        table_[surplus.back()].owner.store(token, kSeqCst);
+        table_[chunk].next.store(0, kRelaxed);
+        table_[chunk].owner.store(token, kSeqCst);
         MP_STEP();
       }
     }
@@ -874,7 +904,7 @@ uint32_t Channel::Collect(uint32_t token) {
   Hold getting(this, &control_->get_lock, token);
   Hold pool(this, &control_->pool_lock, token);
   RebuildPool();
-  const uint32_t fresh = control_->fresh.load(kSeqCst);
+  const uint32_t fresh = Fresh();
   std::vector<bool> reached(fresh);
   auto reach_chain = [&](uint32_t chunk) {
     while (chunk < fresh && !reached[chunk]) {
@@ -885,25 +915,32 @@ uint32_t Channel::Collect(uint32_t token) {
   const uint32_t tail = PositionOf(control_->put_state.load(kSeqCst));
   uint32_t position = PositionOf(control_->get_state.load(kSeqCst));
   uint32_t queued_bytes = 0;
+  // Each chunk of records once, and each from its front to its back: whatever stands there, this ends. Where it makes no
+  // sense nothing is freed.
+  uint32_t inside = kNoChunk;
   for (;;) {
-    reached[ChunkOf(position)] = true;
+    const uint32_t chunk = ChunkOf(position);
+    if (chunk != inside) {
+      if (chunk >= fresh || reached[chunk]) return 0;
+      reached[chunk] = true;
+      inside = chunk;
+    }
     if (position == tail) break;
-    const Record* record = At(position);
-    if (record == nullptr) return 0;
-    if (record->kind() == Record::kJump) {
-      if (ChunkOf(record->where) >= fresh) return 0;
-      position = record->where;
+    const Record record = *reinterpret_cast<const Record*>(chunks_ + size_t{position} * kUnitBytes);
+    if (record.kind() == Record::kJump) {
+      if (ChunkOf(record.where) == inside) return 0;
+      position = record.where;
       continue;
     }
-    if (record->kind() == Record::kLarge) {
-      if (record->where >= fresh) return 0;
+    if (record.kind() == Record::kLarge) {
+      if (record.where >= fresh) return 0;
       // Its taker died before it had it.
-      table_[record->where].owner.store(kQueuedChunk, kSeqCst);
-      reach_chain(record->where);
+      table_[record.where].owner.store(kQueuedChunk, kSeqCst);
+      reach_chain(record.where);
     }
-    queued_bytes += record->bytes();
-    position += std::max(record->units(), 1u);
-    if (ChunkOf(position) >= fresh) return 0;
+    queued_bytes += record.bytes();
+    position += std::max(record.units(), 1u);
+    if (ChunkOf(position) != inside) return 0;
   }
   for (uint32_t chunk = 0; chunk < fresh; chunk++) {
     const uint32_t owner = table_[chunk].owner.load(kSeqCst);

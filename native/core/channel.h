@@ -115,6 +115,15 @@ struct ChunkEntry {
   Word next;  // +1; 0 is the end
 };
 
+// Where they are in this process, as they were when it opened them: what somebody writes into the control page later
+// leads nowhere else.
+struct ChannelParts {
+  ChannelControl* control;
+  ChunkEntry* table;
+  char* chunks;
+  uint32_t chunk_limit;
+};
+
 struct Part {
   const void* data;
   size_t size;
@@ -206,7 +215,7 @@ class Channel {
   ChannelControl* control() const { return control_; }
 
  private:
-  Channel(std::shared_ptr<Segment> segment, ChannelControl* control, Bell bell);
+  Channel(std::shared_ptr<Segment> segment, const ChannelParts& parts, Bell bell);
 
   class Hold;
   struct Record;
@@ -216,6 +225,9 @@ class Channel {
     Record* record;
   };
 
+  // How many chunks have ever been used, as far as they are in this memory.
+  uint32_t Fresh() const;
+  // Null: it is none of this memory's.
   Record* At(uint32_t position) const;
   char* ChunkData(uint32_t chunk) const { return chunks_ + size_t{chunk} * kChunkBytes; }
   Result<bool> Append(const Record& record, const void* payload, size_t size, uint32_t token,
@@ -248,6 +260,7 @@ class Channel {
   ChannelControl* control_;
   ChunkEntry* table_;
   char* chunks_;
+  uint32_t chunk_limit_;
   // Of this process: how long waiting awake has been worth it lately.
   std::atomic<int64_t> patience_ns_{2'000};
 };

@@ -453,6 +453,7 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
           return OsError{EBADMSG, "recv"};
         }
         const size_t bytes = large_.sizes[1];
+        if (bytes > kPieceBytes) return OsError{EBADMSG, "recv"};
         in_place = incoming_.active && bytes <= incoming_.length - incoming_.filled;
         if (!in_place) stray_.resize(bytes);
         large_.into = {&piece_head_,

@@ -12,7 +12,7 @@
  */
 
 import { UnpicklingError } from '../errors.js';
-import { onContinue, onNewIdentity } from '../fork_child.js';
+import { onContinue, onNewIdentity } from '../at_fork.js';
 import type * as Handles from '../handles.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { kinOf } from '../kinship.js';
@@ -860,6 +860,7 @@ function readInternal(): unknown {
   const tag = readText();
   // The program may never have named the sub-path.
   if (OF_SHARED_MEMORY.includes(tag)) lazyPart('sharedMemory');
+  if (tag === 'Connection') lazyPart('connection');
   const ofHandles = OF_HANDLES.exec(tag);
   if (ofHandles !== null) {
     const { register } = lazyPart<typeof Handles>('handles');

@@ -16,7 +16,7 @@
 
 import { inspect, types } from 'node:util';
 import { PicklingError } from '../errors.js';
-import { onContinue, onNewIdentity } from '../fork_child.js';
+import { onContinue, onNewIdentity } from '../at_fork.js';
 import type * as Handles from '../handles.js';
 import { lazyPart } from '../lazy_builtin.js';
 import {

@@ -11,8 +11,7 @@ import { inspect } from 'node:util';
 import { MaybeEncodingError } from '../errors.js';
 import { beginLending, endLending, takeBack } from '../heap.js';
 import { allErrorClasses } from '../node_internals.js';
-import { encode, type EncodeContext } from '../reduction.js';
-import { hasPrivateMembers } from '../references.js';
+import { encode, hasPrivateMembers, type EncodeContext } from '../reduction.js';
 
 /** The stack of an error in the process where it was thrown. */
 export class RemoteTraceback extends Error {

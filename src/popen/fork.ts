@@ -9,9 +9,9 @@
  * daemon is killed by the kernel (Linux), other children live on.
  */
 
-import { constants } from 'node:os';
 import { forkProcess } from '../fork.js';
-import { compiledBeforeFork, isRehearsal } from '../fork_child.js';
+import { compiledBeforeFork, isRehearsal } from '../at_fork.js';
+import { osConstants } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import { bootstrap, readyFd, type BaseProcess, type Popen } from '../process.js';
 import { arrangeEnd, endChildren } from '../util.js';
@@ -65,7 +65,7 @@ class ForkPopen implements Popen {
     try {
       return native.openPidfd(this.pid) ?? undefined;
     } catch (error) {
-      native.kill(this.pid, constants.signals.SIGKILL);
+      native.kill(this.pid, osConstants().signals.SIGKILL);
       this.wait(-1);
       throw error;
     }
@@ -192,7 +192,7 @@ function hasPidfd(): boolean {
 /** The kernel ends a daemon with its parent, however that ends. */
 function dieWithParent(parent: number): void {
   try {
-    native.setPdeathsig(constants.signals.SIGKILL);
+    native.setPdeathsig(osConstants().signals.SIGKILL);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOSYS') throw error;
   }

@@ -337,6 +337,112 @@ TEST_CASE("channel: records that have been tampered with") {
   CHECK(messages > 1000);
 }
 
+// The same of the words that lead there: nothing outside of the memory is touched, nobody waits for ever, and the chunks
+// that nobody can reach any more are found.
+TEST_CASE("channel: a control page that has been tampered with") {
+  const auto channel = MakeChannel();
+  auto* control = channel->control();
+  char small[kMostSmall];
+  LargeMessage large;
+  const auto get = [&] { return channel->Get(small, &large, Me(*channel)); };
+  const auto put = [&](size_t size) {
+    const std::string text(size, 'x');
+    const Part part{text.data(), size};
+    return channel->Put(&part, 1, Me(*channel), Deadline::AfterMs(kLongMs));
+  };
+  const auto at = [](uint32_t position, uint32_t count) {
+    return uint64_t{position} << 32 | count << 1;
+  };
+  constexpr uint32_t kChunk = mp::core::kUnitsPerChunk;
+  constexpr uint32_t kFar = 0xfffffff0;
+  REQUIRE(put(100).ok());
+
+  SUBCASE("the tail is elsewhere") {
+    control->put_state.store(at(kFar, 2));
+    CHECK(put(10).error().errnum == EBADMSG);
+    CHECK(put(100'000).error().errnum == EBADMSG);
+    CHECK(channel->Collect(Me(*channel)) == 0);
+  }
+  SUBCASE("the head is elsewhere") {
+    control->get_state.store(at(kFar, 0));
+    CHECK(get().error().errnum == EBADMSG);
+    CHECK(channel->Collect(Me(*channel)) == 0);
+  }
+  SUBCASE("the tail is in front of the head") {
+    REQUIRE(get().ok());
+    control->put_state.store(at(0, 2));
+    control->get_state.store(at(40, 1));
+    CHECK(channel->Collect(Me(*channel)) == 0);
+  }
+  SUBCASE("messages that are counted and not there") {
+    REQUIRE(get().ok());
+    control->put_state.store(control->put_state.load() + 2);
+    CHECK(get().error().errnum == EBADMSG);
+  }
+  SUBCASE("more chunks than there are") {
+    control->fresh.store(UINT32_MAX);
+    control->get_state.store(at(control->chunk_limit * kChunk, 0));
+    CHECK(get().error().errnum == EBADMSG);
+    CHECK(channel->Collect(Me(*channel)) < control->chunk_limit);
+    control->warm.store(0);
+    control->cold.store(0);
+    CHECK(put(100'000).error().errnum == ENOMEM);
+  }
+  SUBCASE("another limit, and other places") {
+    control->chunk_limit = UINT32_MAX;
+    control->table_offset = uint64_t{1} << 60;
+    control->chunks_offset = uint64_t{1} << 60;
+    CHECK(put(100'000).ok());
+    CHECK(get().value().what == Channel::Got::kSmall);
+  }
+  SUBCASE("a pool that leads elsewhere") {
+    for (auto* list : {&control->warm, &control->cold}) list->store(kFar);
+    control->warm_count.store(1);
+    CHECK(put(100'000).ok());
+    CHECK(control->warm.load() == 0);
+  }
+  SUBCASE("a pool in a circle") {
+    REQUIRE(put(1'000'000).ok());
+    REQUIRE(get().ok());
+    large.into.clear();
+    std::string room(1'000'000, ' ');
+    REQUIRE(get().value().what == Channel::Got::kSizes);
+    large.into.push_back(room.data());
+    REQUIRE(get().value().what == Channel::Got::kLarge);
+    auto* table = reinterpret_cast<mp::core::ChunkEntry*>(
+        static_cast<char*>(channel->segment()->base()) + control->table_offset);
+    const uint32_t first = control->warm.load();
+    REQUIRE(first != 0);
+    table[first - 1].next.store(first);
+    control->warm_count.store(UINT32_MAX);
+    REQUIRE(put(1'000'000).ok());
+    CHECK(channel->UsedChunks() > 0);
+  }
+  SUBCASE("a pool that counts what it has not") {
+    control->warm_count.store(0x7fffffff);
+    REQUIRE(put(100'000).ok());
+    REQUIRE(get().ok());
+    REQUIRE(get().value().what == Channel::Got::kSizes);
+    std::string room(100'000, ' ');
+    large.into.push_back(room.data());
+    CHECK(get().value().what == Channel::Got::kLarge);
+  }
+  SUBCASE("a jump to itself, and one back") {
+    auto* record = reinterpret_cast<uint32_t*>(static_cast<char*>(channel->segment()->base()) +
+                                               control->chunks_offset);
+    record[0] = 3;
+    for (uint32_t where : {0u, 1u}) {
+      record[1] = where;
+      CHECK(channel->Collect(Me(*channel)) == 0);
+    }
+  }
+}
+
+TEST_CASE("channel: a message without parts is none") {
+  const auto channel = MakeChannel();
+  CHECK(channel->Put(nullptr, 0, Me(*channel), Deadline::AfterMs(0)).error().errnum == EINVAL);
+}
+
 namespace {
 
 // Threads on both ends; every message once, and those of one producer in order.

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <memory>
 #include <string>
 #include <thread>
@@ -381,6 +382,20 @@ TEST_CASE("pipe: an end that has travelled") {
   auto other = mp::core::MakePipe(true);
   CHECK_FALSE(
       PipeEnd::Open(std::move(other.value().first), std::move(other.value().second), 0).ok());
+}
+
+// The sender's pieces are never longer, and memory for what it says would be had before anything is read.
+TEST_CASE("pipe: a piece that is longer than pieces are") {
+  const auto pair = MakePair();
+  const auto channel =
+      mp::core::Channel::Open(pair.first->segment(), 0, mp::core::Bell::AtSocket(-1));
+  REQUIRE(channel.ok());
+  User receiver(pair.first.get());
+  const std::string bytes(mp::core::kPieceBytes + 1, 'x');
+  const Part piece[] = {{bytes.data(), 16}, {bytes.data(), bytes.size()}};
+  constexpr uint8_t kPiece = 2;
+  REQUIRE(channel.value()->Put(piece, 2, receiver.token, Deadline::AfterMs(0), kPiece).value());
+  CHECK(receiver.Receive().outcome == -100 - EBADMSG);
 }
 
 #endif  // !_WIN32
