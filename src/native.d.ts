@@ -185,6 +185,8 @@ export interface NativeFork {
   forgetPoolRequests(): void;
   /** Whether anything keeps the event loop going. */
   loopAlive(): boolean;
+  /** The same, immediates aside. */
+  loopHolds(): boolean;
   /** _exit(2). */
   exitNow(code: number): never;
   /** An Error as a failed system call of this process would throw it. */
@@ -359,8 +361,10 @@ export interface Channel {
   /** Puts the first `length` bytes, 4096 at most. False: no room in time. */
   put(bytes: Uint8Array, length: number, token: number, timeoutMs: number, tag?: number): boolean;
   putParts(parts: Uint8Array[], token: number, timeoutMs: number, tag?: number): boolean;
-  /** Whether there is one, which another process may take first. False: none in time, or `wakeAll`. */
-  waitForMessage(token: number, timeoutMs: number): boolean;
+  /** Whether there is one, which another process may take first. False: none in time, or `wakeAll` was called since `recalls`. */
+  waitForMessage(token: number, timeoutMs: number, recalls?: number): boolean;
+  /** How often `wakeAll` was called. */
+  recalls(): number;
   /** How many bytes were got; -1: there is nothing; -2: the next one is large and stays, see `sizes`. */
   get(bytes: Uint8Array, token: number): number;
   /**

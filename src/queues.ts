@@ -467,9 +467,13 @@ export class Channel<T> extends Piece {
     return read(head, end, bulk) as T;
   }
 
-  /** Whether there is one, within so long. Another process may take it first. */
-  waitForMessage(milliseconds: number): boolean {
-    return this.#native.waitForMessage(this.#me(), milliseconds);
+  /**
+   * Whether there is one, within so long. Another process may take it first.
+   *
+   * @param recalls as `native.recalls()` was before the caller found nothing.
+   */
+  waitForMessage(milliseconds: number, recalls = this.#native.recalls()): boolean {
+    return this.#native.waitForMessage(this.#me(), milliseconds, recalls);
   }
 
   /** 2 * n + 1: whoever has this claim takes, or has taken, message n; 0: none. */

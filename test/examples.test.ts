@@ -127,6 +127,7 @@ const COMPARISONS: Record<string, Comparison> = {
   },
   '21': {},
   '22': { child: /^(child)/ },
+  '23': { child: /^(PID-\d+: .*)$/, replace: [[/^PID-\d+/gm, 'PID-N']] },
   '25': { replace: [[/^\[42, None, 'hello'\]$/m, "[ 42, null, 'hello' ]"]] },
   '26': {
     child: /^Process pid (\d+) /,
@@ -178,6 +179,15 @@ const COMPARISONS: Record<string, Comparison> = {
     before: [[/^(?:Producer|Consumer)/, /^Ended!/]],
   },
   '39': { child: /^(Producer|Consumer)/, before: [[/^(Producer|Consumer)/, /^Ended/]] },
+  '40': {
+    child: /^((?:Start process: |End process) .*)$/,
+    before: [
+      [/^Started processes/, /^Start process/],
+      [/^Start process: {2}2/, /^End process/],
+      [/^End process/, /^Subprocess done/],
+    ],
+  },
+  '41': {},
 };
 
 /** Where a number is a pid: after a word that says so, or alone on a line. */

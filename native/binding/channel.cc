@@ -33,6 +33,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
                         InstanceMethod<&Channel::Sizes>("sizes"),
                         InstanceMethod<&Channel::GetInto>("getInto"),
                         InstanceMethod<&Channel::WakeAll>("wakeAll"),
+                        InstanceMethod<&Channel::Recalls>("recalls"),
                         InstanceMethod<&Channel::Size>("size"),
                         InstanceMethod<&Channel::HasRoom>("hasRoom"),
                         InstanceMethod<&Channel::Unfinished>("unfinished"),
@@ -101,10 +102,15 @@ class Channel : public Napi::ObjectWrap<Channel> {
     return Answer(info.Env(), quick_->Put(parts, count, token, deadline, tag));
   }
 
-  // waitForMessage(token, milliseconds) → whether there is one, which another process may take first
+  // waitForMessage(token, milliseconds, recalls?) → whether there is one, which another process may take first
   Napi::Value WaitForMessage(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(),
-                              channel()->WaitForMessage(Unsigned(info, 0), DeadlineOf(info, 1)));
+    const auto held = channel();
+    const uint32_t recalls = info.Length() > 2 ? Unsigned(info, 2) : held->Recalls();
+    const bool there = held->WaitForMessage(Unsigned(info, 0), DeadlineOf(info, 1), recalls);
+    return Napi::Boolean::New(info.Env(), there);
+  }
+  Napi::Value Recalls(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), channel()->Recalls());
   }
 
   // get(bytes, token, claim?, newest?) → how many bytes; -1: nothing; -2: a large one, see sizes(); -4: a newer one

@@ -172,6 +172,22 @@ Napi::Value Fork(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+// loopHolds() → whether the loop would go on if the immediates were not there: in a callback of one node has not told
+// libuv yet that it was the last. (Its immediates are an idle handle.)
+Napi::Value LoopHolds(const Napi::CallbackInfo& info) {
+  uv_loop_t* loop = LoopOf(info.Env());
+  if (loop->active_reqs.count > 0) return Napi::Boolean::New(info.Env(), true);
+  bool holds = false;
+  uv_walk(
+      loop,
+      [](uv_handle_t* handle, void* data) {
+        if (handle->type == UV_IDLE || !uv_is_active(handle) || !uv_has_ref(handle)) return;
+        *static_cast<bool*>(data) = true;
+      },
+      &holds);
+  return Napi::Boolean::New(info.Env(), holds);
+}
+
 Napi::Value LoopAlive(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), uv_loop_alive(LoopOf(info.Env())) != 0);
 }
@@ -234,6 +250,7 @@ void InitFork(Napi::Env env, Napi::Object exports) {
   exports["fork"] = Napi::Function::New(env, Fork, "fork");
   exports["forgetPoolRequests"] =
       Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
+  exports["loopHolds"] = Napi::Function::New(env, LoopHolds, "loopHolds");
   exports["loopAlive"] = Napi::Function::New(env, LoopAlive, "loopAlive");
   exports["exitNow"] = Napi::Function::New(env, ExitNow, "exitNow");
   exports["trackChild"] = Napi::Function::New(env, TrackChild, "trackChild");

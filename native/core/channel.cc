@@ -481,11 +481,14 @@ bool Channel::WaitForRoom(const Deadline& deadline) {
 // Getting
 
 bool Channel::WaitForMessage(uint32_t token, const Deadline& deadline) {
-  const uint32_t recalls = control_->recalls.load(kSeqCst);
+  return WaitForMessage(token, deadline, Recalls());
+}
+
+bool Channel::WaitForMessage(uint32_t token, const Deadline& deadline, uint32_t recalls) {
   for (;;) {
     const uint64_t put = control_->put_state.load(kSeqCst);
     if (CountBetween(put, control_->get_state.load(kSeqCst)) != 0) return true;
-    if (deadline.passed() || control_->recalls.load(kSeqCst) != recalls) return false;
+    if (deadline.passed() || Recalls() != recalls) return false;
     const bool busy =
         AwaitChange(LowWord(&control_->put_state), LowOf(put), deadline, &patience_ns_);
     // Time to look around. One chunk is the queue's own.

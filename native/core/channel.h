@@ -183,8 +183,11 @@ class Channel {
   Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token, const Claim& claim = {});
   // Whoever waits for a message waits no longer.
   void WakeAll();
-  // Whether there is one, which another thread may get first. False: none in time, or WakeAll().
+  // Whether there is one, which another thread may get first. False: none in time, or WakeAll() since Recalls() was
+  // what it is said to have been.
   bool WaitForMessage(uint32_t token, const Deadline& deadline);
+  bool WaitForMessage(uint32_t token, const Deadline& deadline, uint32_t recalls);
+  uint32_t Recalls() const { return control_->recalls.load(std::memory_order_seq_cst); }
 
   uint32_t Size() const;
   bool HasRoom() const;

@@ -144,11 +144,12 @@ class Worker {
     const { tasks } = this.#setup;
     await this.#turn();
     for (;;) {
+      const recalls = tasks.native.recalls();
       const taken = this.#take();
       if (taken !== NOTHING) return taken;
       // Timers and sockets of the tasks' go on while it sleeps.
-      if (native.loopAlive()) await new Promise<void>((resolve) => tasks.watchMessages(resolve));
-      else tasks.waitForMessage(SLICE_MS);
+      if (native.loopHolds()) await new Promise<void>((resolve) => tasks.watchMessages(resolve));
+      else tasks.waitForMessage(SLICE_MS, recalls);
     }
   }
 

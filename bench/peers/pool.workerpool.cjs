@@ -1,0 +1,4 @@
+/** A worker of workerpool. */
+
+const workerpool = require('workerpool');
+workerpool.worker(require('./pool.tasks.cjs'));
