@@ -127,7 +127,7 @@ const COMPARISONS: Record<string, Comparison> = {
   },
   '21': {},
   '22': { child: /^(child)/ },
-  '23': { child: /^(PID-\d+: .*)$/, replace: [[/^PID-\d+/gm, 'PID-N']] },
+  '23': { child: /^(PID-N: .*)$/, replace: [[/^PID-\d+/gm, 'PID-N']] },
   '25': { replace: [[/^\[42, None, 'hello'\]$/m, "[ 42, null, 'hello' ]"]] },
   '26': {
     child: /^Process pid (\d+) /,
