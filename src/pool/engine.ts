@@ -19,7 +19,8 @@
 
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { onBlocking } from '../clock.js';
+import { checkAbortSignal } from '../arguments.js';
+import { onBlocking, serveOthers } from '../clock.js';
 import { CancelledError, RuntimeError, TimeoutError, WorkerLostError } from '../errors.js';
 import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
@@ -80,6 +81,8 @@ interface Pending {
   index: number;
   bytes: number;
   generation: number;
+  /** Functions that it has: workers that are forked meanwhile need them. */
+  kin: readonly object[] | undefined;
 }
 
 /** Of a job, while it has tasks. */
@@ -101,6 +104,8 @@ interface Member {
   index: number;
   /** Which of the pool's workers it is. */
   place: number;
+  /** It was buried, or the pool is over. */
+  isGone: boolean;
   /** Why we have killed it, and at which task. */
   verdict: { number: number; error: Error | undefined } | undefined;
 }
@@ -115,6 +120,8 @@ const TURN_MS = 2;
 /** Tags of messages have eight bits: as many generations may be under way. */
 const MOST_GENERATIONS = 100;
 const MOST_PROCESSES = 704 / 4;
+/** So many functions are kept for others that will look like them. */
+const MOST_PORTRAITS = 100;
 /** A worker that is told to end by SIGTERM, and does not, is killed after so long. */
 const GRACE_MS = 1000;
 const NUMBERS = 0x8000_0000;
@@ -177,8 +184,11 @@ export class Engine {
   #watching = false;
   #stopWatching: (() => void) | undefined;
   #stopServing: (() => void) | undefined;
-  /** Portraits of functions, to the number of the first. */
-  readonly #portraits = new Map<string, number>();
+  readonly #serve = (): void => void this.service();
+  /** Portraits of functions, to the first that had it; the latest ones, least recently used first. */
+  readonly #portraits = new Map<string, object>();
+  /** Functions in the task that is being encoded. */
+  #met: object[] | undefined;
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -219,34 +229,41 @@ export class Engine {
       number = this.#adopt(value);
     }
     if (number >= this.#known) this.#missing = true;
+    (this.#met ??= []).push(value);
     return number;
   }
 
   #adopt(value: object): number {
     // The first generation has whatever there is: nobody need look.
     const text = typeof value === 'function' && this.#known >= 0 ? portrait(value) : undefined;
-    const like = text === undefined ? undefined : this.#portraits.get(text);
-    const number = adopt(value, like);
-    if (text !== undefined && like === undefined) this.#portraits.set(text, number);
-    return number;
+    if (text === undefined) return adopt(value);
+    const like = this.#portraits.get(text);
+    this.#portraits.delete(text);
+    this.#portraits.set(text, like ?? value);
+    if (this.#portraits.size > MOST_PORTRAITS) {
+      const [oldest] = this.#portraits.keys();
+      this.#portraits.delete(oldest!);
+    }
+    return adopt(value, like);
   }
 
   // --- jobs
 
-  /** @throws ValueError a pool that is broken; what forking throws. */
+  /** @throws RuntimeError in a child, or the pool is broken. */
   submit(job: Job): void {
-    this.#checkOwner();
+    this.checkOwner();
     if (this.#broken !== undefined) throw this.#broken;
     const which = job.canBeOff === true ? this.#takeSwitch() : 0;
     this.#courses.set(job, { count: 0, unfinished: 0, queued: true, held: undefined, which });
     this.#queue.push(job);
-    if (!this.#busy) this.#pump();
+    this.#alone(() => this.#pump());
     if (this.idle) return;
     this.#watchLater();
-    this.#stopServing ??= onBlocking(() => this.service());
+    this.#stopServing ??= onBlocking(this.#serve);
   }
 
-  #checkOwner(): void {
+  /** @throws RuntimeError this is a child of whoever made the pool. */
+  checkOwner(): void {
     if (native.getpid() !== this.#owner) {
       throw new RuntimeError('a pool belongs to the process that made it: make another one here');
     }
@@ -289,7 +306,13 @@ export class Engine {
     const course = this.#courses.get(job);
     if (course === undefined) return true;
     while (!job.finished) {
-      if (this.#isFull() || !this.#mayFeed(job)) return false;
+      try {
+        if (this.#isFull() || !this.#mayFeed(job)) return false;
+      } catch (error) {
+        // The system has no room for a process.
+        job.abandon(error as Error);
+        return true;
+      }
       const items = course.held ?? job.nextTask();
       if (items === undefined) return job.fed;
       course.held = undefined;
@@ -332,6 +355,7 @@ export class Engine {
     const index = course.count++;
     for (;;) {
       this.#missing = false;
+      this.#met = undefined;
       const tag = this.#generation & 0xff;
       const bytes = this.#tasks.putLabelled(task, label, this.#context, tag, mayPut);
       if (bytes < 0) {
@@ -345,7 +369,8 @@ export class Engine {
       this.#sinceRefresh++;
       if (job.limit !== undefined) this.#timed++;
       course.unfinished++;
-      this.#pending.set(number, { job, index, bytes, generation: this.#generation });
+      const kin = this.#met;
+      this.#pending.set(number, { job, index, bytes, generation: this.#generation, kin });
       return true;
     }
   }
@@ -414,14 +439,14 @@ export class Engine {
    * @param limitMs it stops after so long. @returns whether there may be more.
    */
   service(limitMs = Infinity): boolean {
-    if (this.#busy || native.getpid() !== this.#owner || this.#ending === 'over') return false;
-    this.#busy = true;
-    if (this.#held) {
-      this.#held = false;
-      this.#board.hold = Hold.no;
-    }
-    try {
-      const more = this.#drain(limitMs);
+    if (native.getpid() !== this.#owner || this.#ending === 'over') return false;
+    let more = false;
+    this.#alone(() => {
+      if (this.#held) {
+        this.#held = false;
+        this.#board.hold = Hold.no;
+      }
+      more = this.#drain(limitMs);
       const time = now();
       if (time - this.#lastSweep >= SLICE_MS - 5) {
         this.#lastSweep = time;
@@ -433,7 +458,16 @@ export class Engine {
         this.#stopServing?.();
         this.#stopServing = undefined;
       }
-      return more;
+    });
+    return more;
+  }
+
+  /** Callbacks and iterables run in it, and what they call comes here again: in vain. */
+  #alone(action: () => void): void {
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      action();
     } finally {
       this.#busy = false;
     }
@@ -441,7 +475,8 @@ export class Engine {
 
   #drain(limitMs = Infinity): boolean {
     const end = limitMs === Infinity ? Infinity : now() + limitMs;
-    for (let count = 1; ; count++) {
+    // A callback may end it all.
+    for (let count = 1; !this.#isOver(); count++) {
       let value: unknown;
       let failure: unknown;
       try {
@@ -458,6 +493,7 @@ export class Engine {
         if ((count & 1023) === 0) this.#pump();
       }
     }
+    return false;
   }
 
   #take(number: number, status: number, value: unknown, failure: unknown): void {
@@ -488,6 +524,8 @@ export class Engine {
 
   #sweep(time: number): void {
     for (const member of [...this.#members, ...this.#retired]) {
+      // What a callback did may have ended it meanwhile.
+      if (member.isGone) continue;
       if (member.process.exitcode !== null) this.#bury(member);
       else if (this.#timed > 0) this.#checkLimit(member, time);
     }
@@ -509,22 +547,25 @@ export class Engine {
     const { process, index } = member;
     const exitcode = process.exitcode!;
     const { pid } = process;
+    // Before anything that may come here again.
+    member.isGone = true;
+    process.close();
+    if (this.#members.includes(member)) this.#countRestart(member);
+    this.#members = this.#members.filter((other) => other !== member);
+    this.#retired = this.#retired.filter((other) => other !== member);
     const claim = this.#tasks.claim(index);
     const number = claim >>> 1;
     // First what was taken, then who has it, then what was answered: an answer comes before the claim goes.
     const taken = claim !== 0 && this.#isTaken(number);
     const others = [...this.#members, ...this.#retired].some(
-      (other) => other !== member && this.#tasks.claim(other.index) === claim,
+      (other) => this.#tasks.claim(other.index) === claim,
     );
     this.#drain();
+    if (this.#isOver()) return;
     const wasReady = this.#board.isReady(index);
-    if (this.#members.includes(member)) this.#countRestart(member);
-    this.#members = this.#members.filter((other) => other !== member);
-    this.#retired = this.#retired.filter((other) => other !== member);
     this.#tasks.clearClaim(index);
     this.#board.clear(index);
     this.#indices.push(index);
-    process.close();
     if (taken && !others) this.#lose(number, member, pid, exitcode);
     if (wasReady) this.#failedStarts = 0;
     else if (this.#ending === 'no' || !this.idle) this.#failStart(pid, exitcode);
@@ -599,7 +640,12 @@ export class Engine {
     if (this.#known < 0 || this.#broken !== undefined) return;
     if (this.#ending !== 'no' && (this.#ending !== 'close' || this.idle)) return;
     try {
-      while (this.#members.length < this.#wanted) this.#hire(1);
+      while (this.#members.length < this.#wanted) {
+        if (this.#indices.length === 0) this.#buryRetired();
+        // Others have to end before.
+        if (this.#indices.length === 0) return;
+        this.#hire(1);
+      }
     } catch (error) {
       // The system has no room for another process. Those that are left do what there is to do.
       if (this.#members.length === 0) this.#break(error as Error);
@@ -642,6 +688,8 @@ export class Engine {
     this.#known = kinCount();
     try {
       this.#hire(this.#wanted);
+    } catch (error) {
+      if (this.#members.length === 0) throw error;
     } finally {
       this.#board.hold = Hold.brief;
     }
@@ -650,7 +698,7 @@ export class Engine {
 
   #buryRetired(): void {
     for (const member of this.#retired) {
-      if (member.process.exitcode !== null) this.#bury(member);
+      if (!member.isGone && member.process.exitcode !== null) this.#bury(member);
     }
   }
 
@@ -659,8 +707,7 @@ export class Engine {
     const { initializer, initargs = [], maxTasksPerChild, makeProcess } = this.#options;
     const kin = allKin();
     for (let i = 0; i < count; i++) {
-      const index = this.#indices.pop();
-      if (index === undefined) return; // Others have to end before.
+      const index = this.#indices.pop()!;
       this.#board.clear(index);
       const setup: WorkerSetup = {
         tasks: this.#tasks,
@@ -682,22 +729,32 @@ export class Engine {
       }
       let place = 0;
       while (this.#members.some((member) => member.place === place)) place++;
-      this.#members.push({ process, index, place, verdict: undefined });
+      this.#members.push({ process, index, place, isGone: false, verdict: undefined });
     }
   }
 
   // --- waiting
 
-  /** Waits, looking after everything, until `done` or the time is up. */
+  /**
+   * Waits, looking after everything, until `done` or the time is up.
+   *
+   * @throws RuntimeError in a child; in a callback, or an iterable, of this pool: it would be for ever.
+   */
   waitUntil(done: () => boolean, milliseconds: number): boolean {
-    this.#checkOwner();
+    this.checkOwner();
     const end = milliseconds < 0 ? Infinity : now() + milliseconds;
     for (;;) {
       this.service();
+      serveOthers(this.#serve);
       if (done()) return true;
       const left = end - now();
       if (left <= 0) return false;
       if (this.#ending === 'over') return false;
+      if (this.#busy) {
+        throw new RuntimeError(
+          'a callback, or an iterable, cannot wait for its own pool, whose results come when it has returned',
+        );
+      }
       this.#results.waitForMessage(Math.min(left, SLICE_MS));
     }
   }
@@ -772,6 +829,7 @@ export class Engine {
 
   #over(): void {
     this.#ending = 'over';
+    for (const member of [...this.#members, ...this.#retired]) member.isGone = true;
     this.#members = [];
     this.#retired = [];
     this.#stopWatching?.();
@@ -787,8 +845,12 @@ export class Engine {
     return this.waitUntil(ended, milliseconds) || this.#ending === 'over';
   }
 
+  #isOver(): boolean {
+    return this.#ending === 'over';
+  }
+
   #joined(): boolean {
-    if (this.#ending === 'over') return true;
+    if (this.#isOver()) return true;
     if (this.#ending !== 'stop' && !(this.#ending === 'close' && this.idle)) return false;
     for (const member of [...this.#members, ...this.#retired]) {
       if (member.process._popen!.wait(SLICE_MS) === null) return false;
@@ -799,6 +861,8 @@ export class Engine {
   }
 
   async joinAsync(signal: AbortSignal | null | undefined): Promise<void> {
+    this.checkOwner();
+    checkAbortSignal(signal)?.throwIfAborted();
     while (!this.#joinedNow()) {
       await new Promise((resolve) => setTimeout(resolve, 2));
       signal?.throwIfAborted();
@@ -820,6 +884,7 @@ export class Engine {
   // --- insight
 
   stats(): { workers: WorkerStats[]; queued: number; running: number } {
+    this.checkOwner();
     this.#lastSweep = 0;
     this.service();
     const members = [...this.#members, ...this.#retired];

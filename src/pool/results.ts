@@ -165,7 +165,10 @@ export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T
 
   /** Whether the result, or an error, is there. */
   ready(): boolean {
-    if (!this.finished) this.engine.service();
+    if (!this.finished) {
+      this.engine.checkOwner();
+      this.engine.service();
+    }
     return this.finished;
   }
 
@@ -187,6 +190,7 @@ export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T
     const milliseconds = timeoutMs(timeout);
     signal?.throwIfAborted();
     if (this.finished) return;
+    this.engine.checkOwner();
     await abortable(milliseconds, signal, (done) => {
       this.#waiting.add(done);
       return () => this.#waiting.delete(done);
@@ -253,7 +257,8 @@ export class MapResult<T> extends AsyncResult<T[]> {
 
   constructor(engine: Engine, setup: JobSetup<T[]>, items: unknown[], chunksize: number) {
     super(engine, setup);
-    this.#items = items;
+    // What the caller does to its own list later is not for us.
+    this.#items = items.slice();
     this.#chunksize = chunksize;
     this.#values = new Array<T>(items.length);
     this.#left = items.length;
@@ -491,6 +496,7 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   ): Promise<IteratorResult<T>> {
     signal?.throwIfAborted();
     if (!this.#isThere()) {
+      this.engine.checkOwner();
       await abortable(milliseconds, signal, (done) => {
         const look = (): void => {
           if (this.#isThere()) done();
