@@ -33,6 +33,7 @@ import {
   Hold,
   Mode,
   MODE_BITS,
+  MOST_AHEAD,
   now,
   Status,
   SWITCHES,
@@ -111,7 +112,6 @@ interface Member {
 }
 
 /** So much is put ahead of what is finished. */
-const MOST_AHEAD = 16_384;
 const MOST_BYTES_AHEAD = 64 << 20;
 /** A blocking call looks after the workers so often. */
 export const SLICE_MS = 25;
@@ -251,15 +251,19 @@ export class Engine {
 
   /** @throws RuntimeError in a child, or the pool is broken. */
   submit(job: Job): void {
-    this.checkOwner();
-    if (this.#broken !== undefined) throw this.#broken;
-    const which = job.canBeOff === true ? this.#takeSwitch() : 0;
-    this.#courses.set(job, { count: 0, unfinished: 0, queued: true, held: undefined, which });
+    this.checkUsable();
+    this.#courses.set(job, { count: 0, unfinished: 0, queued: true, held: undefined, which: 0 });
     this.#queue.push(job);
     this.#alone(() => this.#pump());
     if (this.idle) return;
     this.#watchLater();
     this.#stopServing ??= onBlocking(this.#serve);
+  }
+
+  /** @throws RuntimeError in a child, or the pool is broken. */
+  checkUsable(): void {
+    this.checkOwner();
+    if (this.#broken !== undefined) throw this.#broken;
   }
 
   /** @throws RuntimeError this is a child of whoever made the pool. */
@@ -350,6 +354,7 @@ export class Engine {
   #send(job: Job, course: Course, items: unknown[]): boolean {
     const flags = job.limit === undefined ? job.flags : job.flags | TIMED;
     const task: Task = [job.fn as Task[0], items];
+    if (job.canBeOff === true && course.which === 0) course.which = this.#takeSwitch();
     const label = [flags, course.which] as const;
     const mayPut = (): boolean => !this.#missing;
     const index = course.count++;
@@ -769,7 +774,9 @@ export class Engine {
   #watch(): void {
     if (native.getpid() !== this.#owner) return;
     const more = this.service(TURN_MS);
-    if (this.idle || this.#ending === 'over') {
+    // Whoever closes a pool need not join it.
+    if (this.#ending === 'stop') this.#joinedNow();
+    if (this.#ending === 'over' || (this.idle && this.#ending !== 'stop')) {
       this.#watching = false;
       return;
     }
@@ -786,9 +793,11 @@ export class Engine {
       this.#stopWatching = undefined;
       for (const stop of stops) stop();
     };
-    stops.push(this.#results.watchMessages(wake));
     const timer = setTimeout(wake, SLICE_MS);
     stops.push(() => clearTimeout(timer));
+    // At its end the program need not wait for workers that end.
+    if (this.idle) timer.unref();
+    else stops.push(this.#results.watchMessages(wake));
   }
 
   // --- the end
@@ -803,6 +812,7 @@ export class Engine {
   #end(): void {
     if (this.#ending !== 'close' || !this.idle) return;
     this.#ending = 'stop';
+    this.#watchLater();
     const label = [Mode.stop, 0] as const;
     for (let i = this.#members.length; i-- > 0;) {
       this.#tasks.putLabelled(null, label, this.#context, this.#generation & 0xff);

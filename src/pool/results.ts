@@ -7,7 +7,8 @@
  */
 
 import { inspect } from 'node:util';
-import { abortable, timeoutMs } from '../clock.js';
+import { checkAbortSignal } from '../arguments.js';
+import { abortable, endAfter, leftUntil, timeoutMs } from '../clock.js';
 import { StopIteration, TimeoutError, ValueError } from '../errors.js';
 import type { AsyncOptions } from '../process.js';
 import type { Engine, Job } from './engine.js';
@@ -50,6 +51,35 @@ function limitOf(timeout: number | null | undefined): number | undefined {
   return milliseconds < 0 ? undefined : milliseconds;
 }
 
+interface Listening {
+  actions: Set<(reason: unknown) => void>;
+  abort: () => void;
+}
+
+/** A signal has one listener of ours, however many jobs it may call off. */
+const listenings = new WeakMap<AbortSignal, Listening>();
+
+/** Answers how to stop. */
+function onAbort(signal: AbortSignal, action: (reason: unknown) => void): () => void {
+  let listening = listenings.get(signal);
+  if (listening === undefined) {
+    const all = new Set<(reason: unknown) => void>();
+    listening = {
+      actions: all,
+      abort() {
+        for (const each of all) each(signal.reason);
+      },
+    };
+    listenings.set(signal, listening);
+  }
+  const { actions, abort } = listening;
+  if (actions.size === 0) signal.addEventListener('abort', abort, { once: true });
+  actions.add(action);
+  return () => {
+    if (actions.delete(action) && actions.size === 0) signal.removeEventListener('abort', abort);
+  };
+}
+
 /** What all jobs have. */
 abstract class BaseJob<T> {
   readonly fn: Callable;
@@ -58,7 +88,7 @@ abstract class BaseJob<T> {
   readonly canBeOff: boolean;
   protected readonly engine: Engine;
   protected readonly options: Omit<JobSetup<T>, 'fn' | 'mode'>;
-  readonly #abort: (() => void) | undefined;
+  readonly #stopListening: (() => void) | undefined;
 
   constructor(engine: Engine, { fn, mode, ...options }: JobSetup<T>, flags = 0) {
     this.engine = engine;
@@ -66,21 +96,18 @@ abstract class BaseJob<T> {
     this.flags = mode | flags;
     this.limit = limitOf(options.timeout);
     this.options = options;
-    const { signal } = options;
-    this.canBeOff = signal !== undefined && signal !== null;
-    if (this.canBeOff) {
-      this.#abort = () => this.aborted(signal!.reason);
-      signal!.addEventListener('abort', this.#abort, { once: true });
-    }
+    const signal = checkAbortSignal(options.signal);
+    this.canBeOff = signal !== undefined;
+    engine.checkUsable();
+    if (signal !== undefined) this.#stopListening = onAbort(signal, (why) => this.aborted(why));
   }
 
   protected abstract aborted(reason: unknown): void;
 
   /** Nobody need listen for an abort any more. */
   protected settled(): void {
-    const { signal, progress } = this.options;
-    progress?.stop();
-    if (this.#abort !== undefined) signal!.removeEventListener('abort', this.#abort);
+    this.options.progress?.stop();
+    this.#stopListening?.();
   }
 }
 
@@ -90,6 +117,7 @@ abstract class BaseJob<T> {
 export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T>, Job {
   #state: 'pending' | 'done' | 'failed' = 'pending';
   #value: unknown;
+  #isSettling = false;
   readonly #waiting = new Set<() => void>();
 
   get finished(): boolean {
@@ -124,7 +152,9 @@ export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T
     value: unknown,
     callback: ((value: never) => unknown) | null | undefined,
   ): void {
-    if (this.finished) return;
+    // The callback may end the pool, or abort what it is called for.
+    if (this.finished || this.#isSettling) return;
+    this.#isSettling = true;
     // Whoever asks in the callback learns that it is not settled before the callback has returned.
     this.#value = value;
     this.settled();
@@ -495,15 +525,18 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
     signal?: AbortSignal | null | undefined,
   ): Promise<IteratorResult<T>> {
     signal?.throwIfAborted();
-    if (!this.#isThere()) {
+    const end = endAfter(milliseconds);
+    // Somebody else who waits may be faster.
+    while (!this.#isThere()) {
       this.engine.checkOwner();
-      await abortable(milliseconds, signal, (done) => {
+      const isInTime = await abortable(leftUntil(end), signal, (done) => {
         const look = (): void => {
           if (this.#isThere()) done();
         };
         this.#waiting.add(look);
         return () => this.#waiting.delete(look);
       });
+      if (!isInTime) break;
     }
     return this.#result();
   }

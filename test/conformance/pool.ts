@@ -14,4 +14,12 @@ export function poolConformance(method: string): void {
   describe(`Pool (${method}): functions`, () => {
     testCases('pool/functions.mjs', { method, timeoutMs: 120_000 });
   });
+
+  describe(`Pool (${method}): failures, limits, aborts`, () => {
+    testCases('pool/failures.mjs', { method, timeoutMs: 120_000 });
+  });
+
+  describe(`Pool (${method}): ends, callbacks, blocking calls`, () => {
+    testCases('pool/ends.mjs', { method, timeoutMs: 120_000 });
+  });
 }
