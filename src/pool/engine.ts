@@ -124,6 +124,8 @@ const MOST_PROCESSES = 704 / 4;
 const MOST_PORTRAITS = 100;
 /** A worker that is told to end by SIGTERM, and does not, is killed after so long. */
 const GRACE_MS = 1000;
+/** So long a pool that has work may be without a worker where the system has no room for one. */
+const LONGEST_WITHOUT_MS = 3000;
 const NUMBERS = 0x8000_0000;
 const NO_CLAIM = 0xffff_ffff;
 /** In place of a Status. */
@@ -165,7 +167,9 @@ export class Engine {
   readonly #restarts: number[] = [];
 
   /** Jobs that still have tasks to put, first come, first served. */
-  readonly #queue: Job[] = [];
+  readonly #queue: (Job | undefined)[] = [];
+  /** Those before this one are gone. */
+  #first = 0;
   readonly #courses = new Map<Job, Course>();
   readonly #pending = new Map<number, Pending>();
   #put = 0;
@@ -176,6 +180,8 @@ export class Engine {
   /** Initializers that have failed since one succeeded. */
   #failedStarts = 0;
   #startError: unknown;
+  /** Since when there is work, and no worker could be forked. */
+  #withoutSince: number | undefined;
   #broken: Error | undefined;
 
   #ending: 'no' | 'close' | 'stop' | 'over' = 'no';
@@ -213,7 +219,7 @@ export class Engine {
 
   /** Nothing is unfinished. */
   get idle(): boolean {
-    return this.#pending.size === 0 && this.#queue.length === 0;
+    return this.#pending.size === 0 && this.#queue.length === this.#first;
   }
 
   get broken(): Error | undefined {
@@ -281,19 +287,29 @@ export class Engine {
 
   /** Puts what there is to put. */
   #pump(): void {
-    for (let at = 0; at < this.#queue.length && !this.#isFull();) {
-      const job = this.#queue[at]!;
+    for (let at = 0; this.#first + at < this.#queue.length && !this.#isFull();) {
+      const job = this.#queue[this.#first + at]!;
       if (!this.#feed(job)) {
         at++;
         continue;
       }
       // A callback may have submitted, or called off, something else.
-      const place = this.#queue.indexOf(job);
-      if (place >= 0) this.#queue.splice(place, 1);
+      this.#dequeue(job);
       const course = this.#courses.get(job);
       if (course !== undefined) course.queued = false;
       this.#forgetIfDone(job);
     }
+  }
+
+  #dequeue(job: Job): void {
+    const at = this.#queue.indexOf(job, this.#first);
+    if (at > this.#first) this.#queue.splice(at, 1);
+    if (at !== this.#first) return;
+    this.#queue[at] = undefined;
+    this.#first++;
+    if (this.#first < 1024 || 2 * this.#first < this.#queue.length) return;
+    this.#queue.splice(0, this.#first);
+    this.#first = 0;
   }
 
   #isFull(): boolean {
@@ -399,8 +415,7 @@ export class Engine {
 
   /** Its tasks that nobody has begun are not begun any more, and who is at one is killed. The job has been settled. */
   callOff(job: Job): void {
-    const at = this.#queue.indexOf(job);
-    if (at >= 0) this.#queue.splice(at, 1);
+    this.#dequeue(job);
     const course = this.#courses.get(job);
     if (course === undefined) return;
     course.queued = false;
@@ -618,7 +633,7 @@ export class Engine {
   /** There will be no more results. */
   failAll(error: Error): void {
     const jobs = [...this.#courses.keys()];
-    this.#queue.length = 0;
+    this.#queue.length = this.#first = 0;
     this.#pending.clear();
     this.#courses.clear();
     this.#bytes = 0;
@@ -646,14 +661,21 @@ export class Engine {
     if (this.#ending !== 'no' && (this.#ending !== 'close' || this.idle)) return;
     try {
       while (this.#members.length < this.#wanted) {
-        if (this.#indices.length === 0) this.#buryRetired();
-        // Others have to end before.
-        if (this.#indices.length === 0) return;
+        if (this.#indices.length === 0) {
+          this.#buryRetired();
+          // Others have to end before.
+          if (this.#indices.length === 0) return;
+          // This may have hired already.
+          continue;
+        }
         this.#hire(1);
       }
     } catch (error) {
-      // The system has no room for another process. Those that are left do what there is to do.
-      if (this.#members.length === 0) this.#break(error as Error);
+      // The system has no room for another process. Those that are left do what there is to do; if there are none, it
+      // may have room again soon.
+      if (this.#members.length > 0 || this.idle) return;
+      this.#withoutSince ??= now();
+      if (now() - this.#withoutSince > LONGEST_WITHOUT_MS) this.#break(error as Error);
     }
   }
 
@@ -735,6 +757,7 @@ export class Engine {
       let place = 0;
       while (this.#members.some((member) => member.place === place)) place++;
       this.#members.push({ process, index, place, isGone: false, verdict: undefined });
+      this.#withoutSince = undefined;
     }
   }
 

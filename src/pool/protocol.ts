@@ -58,7 +58,6 @@ export type EachOutcome = [values: unknown[], errors: [index: number, error: Rem
 
 const GENERATION = 0;
 const HOLD = 1;
-/** WORDS is even: what has eight bytes lies behind. */
 const FIRST_SWITCH = 2;
 /** So many tasks are put ahead of what is finished. */
 export const MOST_AHEAD = 16_384;
