@@ -58,6 +58,8 @@ export interface Job {
   /** The next task; undefined: there is none, for now or, if `fed`, ever again. */
   nextTask(): unknown[] | undefined;
   readonly fed: boolean;
+  /** It makes no more tasks before somebody takes results. */
+  readonly isHeldUp?: boolean;
   succeed(index: number, value: unknown): void;
   succeedEach?(index: number, values: unknown[], errors: ReadonlyMap<number, unknown>): void;
   fail(index: number, error: unknown): void;
@@ -695,10 +697,8 @@ export class Engine {
     const { processes } = this.#options;
     if (this.#known >= 0) {
       this.#buryRetired();
-      const [oldest] = this.#pending.values();
-      const behind = oldest === undefined ? 0 : this.#generation - oldest.generation;
       const full = this.#retired.length >= processes || this.#indices.length < processes;
-      if (full || behind > MOST_GENERATIONS) return false;
+      if (full || this.#generation - this.#oldestPut() > MOST_GENERATIONS) return false;
       // Closures that are used once: one worker for each is enough.
       this.#wanted = single && this.#sinceRefresh <= 1 ? 1 : processes;
       this.#retired.push(...this.#members);
@@ -721,6 +721,14 @@ export class Engine {
       this.#board.hold = Hold.brief;
     }
     return true;
+  }
+
+  /** The oldest generation that a task has which nobody has taken. */
+  #oldestPut(): number {
+    for (const [number, { generation }] of this.#pending) {
+      if (!this.#isTaken(number)) return generation;
+    }
+    return this.#generation;
   }
 
   #buryRetired(): void {
@@ -794,12 +802,27 @@ export class Engine {
     setImmediate(() => this.#watch());
   }
 
+  /** For whoever waits on the event loop. */
+  resume(): void {
+    this.checkOwner();
+    if (this.idle) return;
+    this.service();
+    this.#watchLater();
+  }
+
+  /** Nothing happens before somebody takes results: a program that does not may end. */
+  #isHeldUp(): boolean {
+    if (this.#pending.size > 0) return false;
+    return this.#queue.slice(this.#first).every((job) => job?.isHeldUp === true);
+  }
+
   #watch(): void {
     if (native.getpid() !== this.#owner) return;
     const more = this.service(TURN_MS);
     // Whoever closes a pool need not join it.
     if (this.#ending === 'stop') this.#joinedNow();
-    if (this.#ending === 'over' || (this.idle && this.#ending !== 'stop')) {
+    const isDone = this.idle ? this.#ending !== 'stop' : this.#isHeldUp();
+    if (isDone || this.#ending === 'over') {
       this.#watching = false;
       return;
     }

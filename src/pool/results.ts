@@ -383,8 +383,13 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   }
 
   /** @internal */
+  get isHeldUp(): boolean {
+    return this.#ready.length - this.#first > MOST_UNTAKEN;
+  }
+
+  /** @internal */
   nextTask(): unknown[] | undefined {
-    if (this.#exhausted || this.#ready.length - this.#first > MOST_UNTAKEN) return undefined;
+    if (this.#exhausted || this.isHeldUp) return undefined;
     const items: unknown[] = [];
     try {
       while (items.length < this.#chunksize) {
@@ -528,7 +533,8 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
     const end = endAfter(milliseconds);
     // Somebody else who waits may be faster.
     while (!this.#isThere()) {
-      this.engine.checkOwner();
+      this.engine.resume();
+      if (this.#isThere()) break;
       const isInTime = await abortable(leftUntil(end), signal, (done) => {
         const look = (): void => {
           if (this.#isThere()) done();
