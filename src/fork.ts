@@ -192,6 +192,8 @@ function onChild(errnum: number, stdio: number): void {
   if (isRehearsal() || job === undefined) return;
   job.inChild = true;
   native.close(job.statusRead);
+  for (const { statusRead } of awaited ?? []) native.close(statusRead);
+  awaited = undefined;
   if (errnum !== 0) {
     native.write(job.statusWrite, Buffer.from(`${errnum} uv_loop_fork`));
     native.exitNow(1);
@@ -256,8 +258,40 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
     child.dropPlan();
   }
   native.close(statusWrite);
-  awaitStart(pid as number, statusRead);
+  if (awaited === undefined) awaitStart(pid as number, statusRead);
+  else awaited.push({ pid: pid as number, statusRead });
   return pid as number;
+}
+
+/** Children that were forked and have not reached JavaScript yet, while several are started together. */
+let awaited: { pid: number; statusRead: number }[] | undefined;
+
+/**
+ * Calls `body`, which starts several processes: each is forked while the ones before it are on their way to their first
+ * line of JavaScript.
+ *
+ * @throws as forkProcess, once all have been waited for.
+ */
+export function startTogether(body: () => void): void {
+  if (awaited !== undefined) {
+    body();
+    return;
+  }
+  const starting: { pid: number; statusRead: number }[] = (awaited = []);
+  const failures: unknown[] = [];
+  try {
+    body();
+  } finally {
+    awaited = undefined;
+    for (const { pid, statusRead } of starting) {
+      try {
+        awaitStart(pid, statusRead);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** What the child writes when it runs. Made before the fork, so that writing it needs nothing. */

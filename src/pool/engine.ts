@@ -21,6 +21,7 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { onBlocking } from '../clock.js';
 import { CancelledError, RuntimeError, TimeoutError, WorkerLostError } from '../errors.js';
+import { startTogether } from '../fork.js';
 import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
 import type { BaseProcess, ProcessOptions } from '../process.js';
@@ -49,6 +50,8 @@ export interface Job {
   readonly flags: number;
   /** Milliseconds for each task, or each item of one; undefined: no limit. */
   readonly limit?: number | undefined;
+  /** Somebody is about to block until it is done: its workers need not leave the parent a moment. */
+  readonly urgent?: boolean;
   /** Whether it can be called off: `Engine.callOff`. */
   readonly canBeOff?: boolean;
   /** Nobody waits for it any more. */
@@ -149,6 +152,8 @@ export class Engine {
   #missing = false;
   #sinceRefresh = 0;
   #wanted = 0;
+  /** A generation has begun, and its workers are forked once they have something to do. */
+  #unhired = false;
   #held = false;
   #members: Member[] = [];
   /** Of older generations. */
@@ -218,7 +223,7 @@ export class Engine {
       if (!isLost) return undefined;
       number = this.#adopt(value);
     }
-    if (number >= this.#known) this.#missing = true;
+    if (number >= this.#known && !this.#unhired) this.#missing = true;
     return number;
   }
 
@@ -273,6 +278,7 @@ export class Engine {
       if (course !== undefined) course.queued = false;
       this.#forgetIfDone(job);
     }
+    if (this.#unhired) this.#hireGeneration();
   }
 
   #isFull(): boolean {
@@ -293,6 +299,7 @@ export class Engine {
       const items = course.held ?? job.nextTask();
       if (items === undefined) return job.fed;
       course.held = undefined;
+      this.#grow();
       try {
         if (!this.#send(job, course, items)) {
           course.held = items;
@@ -310,17 +317,10 @@ export class Engine {
     let number = kinNumber(job.fn);
     if (number === undefined) {
       // What has a name needs no number.
-      if (this.#known >= 0 && hasReference(job.fn)) {
-        this.#grow();
-        return true;
-      }
+      if (this.#known >= 0 && hasReference(job.fn)) return true;
       number = this.#adopt(job.fn);
     }
-    if (number < this.#known) {
-      this.#grow();
-      return true;
-    }
-    return this.#refresh((job.flags & MODE_BITS) === Mode.apply);
+    return number < this.#known || this.#unhired || this.#refresh(job);
   }
 
   /** False: something in it is not known to the workers, and fresh ones cannot be forked now. */
@@ -335,7 +335,7 @@ export class Engine {
       const tag = this.#generation & 0xff;
       const bytes = this.#tasks.putLabelled(task, label, this.#context, tag, mayPut);
       if (bytes < 0) {
-        if (this.#refresh((job.flags & MODE_BITS) === Mode.apply)) continue;
+        if (this.#refresh(job)) continue;
         course.count--;
         return false;
       }
@@ -346,6 +346,7 @@ export class Engine {
       if (job.limit !== undefined) this.#timed++;
       course.unfinished++;
       this.#pending.set(number, { job, index, bytes, generation: this.#generation });
+      if (this.#unhired && this.#sinceRefresh >= this.#wanted) this.#hireGeneration();
       return true;
     }
   }
@@ -608,7 +609,8 @@ export class Engine {
 
   /** More of a generation that was begun with fewer. */
   #grow(): void {
-    if (this.#wanted >= this.#options.processes || this.#pending.size < this.#wanted) return;
+    if (this.#unhired || this.#wanted >= this.#options.processes) return;
+    if (this.#pending.size < this.#wanted) return;
     this.#wanted++;
     this.#repopulate();
   }
@@ -616,9 +618,9 @@ export class Engine {
   /**
    * Fresh workers, that know all functions there are now.
    *
-   * @param single for one task. @returns false: not now.
+   * They are forked before the call that asks for them returns. @returns false: not now.
    */
-  #refresh(single: boolean): boolean {
+  #refresh(job: Job): boolean {
     const { processes } = this.#options;
     if (this.#known >= 0) {
       this.#buryRetired();
@@ -627,6 +629,7 @@ export class Engine {
       const full = this.#retired.length >= processes || this.#indices.length < processes;
       if (full || behind > MOST_GENERATIONS) return false;
       // Closures that are used once: one worker for each is enough.
+      const single = (job.flags & MODE_BITS) === Mode.apply;
       this.#wanted = single && this.#sinceRefresh <= 1 ? 1 : processes;
       this.#retired.push(...this.#members);
       this.#members = [];
@@ -637,15 +640,23 @@ export class Engine {
     this.#sinceRefresh = 0;
     this.#board.generation = this.#generation;
     this.#tasks.native.wakeAll();
-    this.#held = true;
-    this.#board.hold = Hold.forking;
+    this.#held = job.urgent !== true;
+    this.#board.hold = this.#held ? Hold.forking : Hold.no;
+    this.#known = kinCount();
+    this.#unhired = true;
+    return true;
+  }
+
+  #hireGeneration(): void {
+    this.#unhired = false;
     this.#known = kinCount();
     try {
       this.#hire(this.#wanted);
-    } finally {
-      this.#board.hold = Hold.brief;
+    } catch (error) {
+      // The system has no room for a process. Nobody would do what was put.
+      if (this.#members.length === 0) this.failAll(error as Error);
     }
-    return true;
+    if (this.#held) this.#board.hold = Hold.brief;
   }
 
   #buryRetired(): void {
@@ -656,6 +667,10 @@ export class Engine {
 
   /** @throws Error EAGAIN, ENOMEM, EMFILE: no room for a process. */
   #hire(count: number): void {
+    startTogether(() => this.#startWorkers(count));
+  }
+
+  #startWorkers(count: number): void {
     const { initializer, initargs = [], maxTasksPerChild, makeProcess } = this.#options;
     const kin = allKin();
     for (let i = 0; i < count; i++) {

@@ -30,6 +30,8 @@ export interface JobSetup<T> extends JobOptions<T> {
   fn: Callable;
   mode: number;
   progress?: Progress | undefined;
+  /** Whoever has asked for it blocks until it is there. */
+  urgent?: boolean;
 }
 
 /** What is thrown by the program's own callback is an uncaught error, and nobody's result. */
@@ -56,6 +58,7 @@ abstract class BaseJob<T> {
   readonly flags: number;
   readonly limit: number | undefined;
   readonly canBeOff: boolean;
+  readonly urgent: boolean;
   protected readonly engine: Engine;
   protected readonly options: Omit<JobSetup<T>, 'fn' | 'mode'>;
   readonly #abort: (() => void) | undefined;
@@ -66,7 +69,8 @@ abstract class BaseJob<T> {
     this.flags = mode | flags;
     this.limit = limitOf(options.timeout);
     this.options = options;
-    const { signal } = options;
+    const { signal, urgent = false } = options;
+    this.urgent = urgent;
     this.canBeOff = signal !== undefined && signal !== null;
     if (this.canBeOff) {
       this.#abort = () => this.aborted(signal!.reason);
