@@ -5,7 +5,7 @@
  *   (clock.ts), and
  * - the event loop calls when a result has come or a worker has ended.
  *
- * It never blocks, and it is not entered twice. protocol.ts says how parent and workers understand each other.
+ * It never blocks. A callback that blocks, which it calls, enters it again. protocol.ts says how parent and workers understand each other.
  *
  * **When a process dies here.** A worker that was killed is noticed by its exit code, at most 25 ms later; its task, if
  * it had one, fails with a WorkerLostError, and another worker is forked. When the parent dies, the kernel ends the
@@ -92,6 +92,8 @@ interface Course {
   unfinished: number;
   /** Whether it may make more. */
   queued: boolean;
+  /** It is making one, and what it calls for that may want another task of somebody else. */
+  feeding: boolean;
   /** A task that it has made and that could not be put yet. */
   held: unknown[] | undefined;
   /** Its switch on the board, + 1; 0: none. */
@@ -243,7 +245,14 @@ export class Engine {
     this.#checkOwner();
     if (this.#broken !== undefined) throw this.#broken;
     const which = job.canBeOff === true ? this.#takeSwitch() : 0;
-    this.#courses.set(job, { count: 0, unfinished: 0, queued: true, held: undefined, which });
+    this.#courses.set(job, {
+      count: 0,
+      unfinished: 0,
+      queued: true,
+      feeding: false,
+      held: undefined,
+      which,
+    });
     this.#queue.push(job);
     if (!this.#busy) this.#pump();
     if (this.idle) return;
@@ -294,9 +303,12 @@ export class Engine {
   #feed(job: Job): boolean {
     const course = this.#courses.get(job);
     if (course === undefined) return true;
+    if (course.feeding) return false;
     while (!job.finished) {
       if (this.#isFull() || !this.#mayFeed(job)) return false;
+      course.feeding = true;
       const items = course.held ?? job.nextTask();
+      course.feeding = false;
       if (items === undefined) return job.fed;
       course.held = undefined;
       this.#grow();
@@ -412,10 +424,14 @@ export class Engine {
   /**
    * Takes what has come, looks after the workers and the limits, and puts what there is to put.
    *
-   * @param limitMs it stops after so long. @returns whether there may be more.
+   * @param limitMs it stops after so long.
+   * @param nested also from a callback that it is calling.
+   * @returns whether there may be more.
    */
-  service(limitMs = Infinity): boolean {
-    if (this.#busy || native.getpid() !== this.#owner || this.#ending === 'over') return false;
+  service(limitMs = Infinity, nested = false): boolean {
+    if (native.getpid() !== this.#owner || this.#ending === 'over') return false;
+    const outer = this.#busy;
+    if (outer && !nested) return false;
     this.#busy = true;
     if (this.#held) {
       this.#held = false;
@@ -436,7 +452,7 @@ export class Engine {
       }
       return more;
     } finally {
-      this.#busy = false;
+      this.#busy = outer;
     }
   }
 
@@ -507,6 +523,7 @@ export class Engine {
 
   /** It has ended: who knows what became of its task. */
   #bury(member: Member): void {
+    if (!this.#members.includes(member) && !this.#retired.includes(member)) return;
     const { process, index } = member;
     const exitcode = process.exitcode!;
     const { pid } = process;
@@ -708,7 +725,7 @@ export class Engine {
     this.#checkOwner();
     const end = milliseconds < 0 ? Infinity : now() + milliseconds;
     for (;;) {
-      this.service();
+      this.service(Infinity, true);
       if (done()) return true;
       const left = end - now();
       if (left <= 0) return false;
