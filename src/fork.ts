@@ -192,8 +192,9 @@ function onChild(errnum: number, stdio: number): void {
   if (isRehearsal() || job === undefined) return;
   job.inChild = true;
   native.close(job.statusRead);
-  for (const { statusRead } of awaited ?? []) native.close(statusRead);
-  awaited = undefined;
+  for (const { statusRead } of starting) native.close(statusRead);
+  starting.clear();
+  together = undefined;
   if (errnum !== 0) {
     native.write(job.statusWrite, Buffer.from(`${errnum} uv_loop_fork`));
     native.exitNow(1);
@@ -258,40 +259,60 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
     child.dropPlan();
   }
   native.close(statusWrite);
-  if (awaited === undefined) awaitStart(pid as number, statusRead);
-  else awaited.push({ pid: pid as number, statusRead });
+  if (together === undefined) {
+    awaitStart(pid as number, statusRead);
+  } else {
+    const one: Starting = { pid: pid as number, statusRead };
+    starting.add(one);
+    together.push(one);
+  }
   return pid as number;
 }
 
-/** Children that were forked and have not reached JavaScript yet, while several are started together. */
-let awaited: { pid: number; statusRead: number }[] | undefined;
+interface Starting {
+  pid: number;
+  statusRead: number;
+}
+
+/** Children that were forked and are not known to have reached JavaScript, of those that are started together. */
+const starting = new Set<Starting>();
+let together: Starting[] | undefined;
 
 /**
- * Calls `body`, which starts several processes: each is forked while the ones before it are on their way to their first
- * line of JavaScript.
+ * Calls `body`, which starts several processes: nobody waits until they have reached their first line of JavaScript.
  *
- * @throws as forkProcess, once all have been waited for.
+ * @returns waits for that. It must be called at some time; it throws as forkProcess does.
  */
-export function startTogether(body: () => void): void {
-  if (awaited !== undefined) {
-    body();
-    return;
-  }
-  const starting: { pid: number; statusRead: number }[] = (awaited = []);
-  const failures: unknown[] = [];
+export function startTogether(body: () => void): () => void {
+  const mine: Starting[] = [];
+  const outer = together;
+  together = mine;
   try {
     body();
+  } catch (error) {
+    awaitStarts(mine);
+    throw error;
   } finally {
-    awaited = undefined;
-    for (const { pid, statusRead } of starting) {
-      try {
-        awaitStart(pid, statusRead);
-      } catch (error) {
-        failures.push(error);
-      }
+    together = outer;
+  }
+  return () => {
+    const [failure] = awaitStarts(mine);
+    if (failure !== undefined) throw failure;
+  };
+}
+
+/** @returns what was the matter with those that have not started. */
+function awaitStarts(those: Starting[]): unknown[] {
+  const failures: unknown[] = [];
+  for (const one of those.splice(0)) {
+    starting.delete(one);
+    try {
+      awaitStart(one.pid, one.statusRead);
+    } catch (error) {
+      failures.push(error);
     }
   }
-  if (failures.length > 0) throw failures[0];
+  return failures;
 }
 
 /** What the child writes when it runs. Made before the fork, so that writing it needs nothing. */

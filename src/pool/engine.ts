@@ -41,7 +41,7 @@ import {
   type Task,
 } from './protocol.js';
 import { restoreError, type RemoteError } from './remote_errors.js';
-import { work, type Callable, type WorkerSetup } from './worker.js';
+import { rehearseWork, work, type Callable, type WorkerSetup } from './worker.js';
 
 /** What was submitted in one call: a function, and the tasks that it makes. */
 export interface Job {
@@ -140,6 +140,8 @@ export interface WorkerStats {
   rss: number | null;
 }
 
+let rehearsed = false;
+
 export class Engine {
   readonly #options: EngineOptions;
   readonly #owner = native.getpid();
@@ -175,6 +177,8 @@ export class Engine {
   #lastSwitch = 0;
   /** Initializers that have failed since one succeeded. */
   #failedStarts = 0;
+  /** Waits until the workers that were forked last have come to life. */
+  #starts: (() => void) | undefined;
   #startError: unknown;
   #broken: Error | undefined;
 
@@ -504,6 +508,7 @@ export class Engine {
   // --- workers
 
   #sweep(time: number): void {
+    this.#awaitStarts();
     for (const member of [...this.#members, ...this.#retired]) {
       if (member.process.exitcode !== null) this.#bury(member);
       else if (this.#timed > 0) this.#checkLimit(member, time);
@@ -653,6 +658,7 @@ export class Engine {
       this.#generation++;
     } else {
       this.#wanted = processes;
+      if (!rehearsed) this.#rehearse();
     }
     this.#sinceRefresh = 0;
     this.#board.generation = this.#generation;
@@ -662,6 +668,18 @@ export class Engine {
     this.#known = kinCount();
     this.#unhired = true;
     return true;
+  }
+
+  /** Once in a process, before its first workers. */
+  #rehearse(): void {
+    rehearsed = true;
+    const task: Task = [Math.abs as Task[0], [1]];
+    this.#tasks.putLabelled(task, [Mode.apply, 0], this.#context, 0);
+    this.#put++;
+    const index = this.#indices.at(-1)!;
+    rehearseWork(this.#setup(index, []));
+    this.#drain();
+    this.#board.clear(index);
   }
 
   #hireGeneration(): void {
@@ -684,28 +702,29 @@ export class Engine {
 
   /** @throws Error EAGAIN, ENOMEM, EMFILE: no room for a process. */
   #hire(count: number): void {
-    startTogether(() => this.#startWorkers(count));
+    this.#awaitStarts();
+    this.#starts = startTogether(() => this.#startWorkers(count));
+  }
+
+  /** Those that did not come to life are buried as others, and say why here. */
+  #awaitStarts(): void {
+    const starts = this.#starts;
+    this.#starts = undefined;
+    try {
+      starts?.();
+    } catch (error) {
+      this.#startError ??= error;
+    }
   }
 
   #startWorkers(count: number): void {
-    const { initializer, initargs = [], maxTasksPerChild, makeProcess } = this.#options;
     const kin = allKin();
     for (let i = 0; i < count; i++) {
       const index = this.#indices.pop();
       if (index === undefined) return; // Others have to end before.
       this.#board.clear(index);
-      const setup: WorkerSetup = {
-        tasks: this.#tasks,
-        results: this.#results,
-        board: this.#board,
-        index,
-        generation: this.#generation,
-        initializer,
-        initargs,
-        maxTasks: maxTasksPerChild ?? Infinity,
-        kin,
-      };
-      const process = makeProcess({ target: work, args: [setup] });
+      const args = [this.#setup(index, kin)];
+      const process = this.#options.makeProcess({ target: work, args });
       try {
         process.start();
       } catch (error) {
@@ -716,6 +735,21 @@ export class Engine {
       while (this.#members.some((member) => member.place === place)) place++;
       this.#members.push({ process, index, place, verdict: undefined });
     }
+  }
+
+  #setup(index: number, kin: readonly object[]): WorkerSetup {
+    const { initializer, initargs = [], maxTasksPerChild } = this.#options;
+    return {
+      tasks: this.#tasks,
+      results: this.#results,
+      board: this.#board,
+      index,
+      generation: this.#generation,
+      initializer,
+      initargs,
+      maxTasks: maxTasksPerChild ?? Infinity,
+      kin,
+    };
   }
 
   // --- waiting
@@ -804,6 +838,7 @@ export class Engine {
 
   #over(): void {
     this.#ending = 'over';
+    this.#awaitStarts();
     this.#members = [];
     this.#retired = [];
     this.#stopWatching?.();
