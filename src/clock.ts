@@ -82,6 +82,11 @@ export function onBlocking(service: () => void): () => void {
   return () => services.delete(service);
 }
 
+/** For a service that blocks in slices of its own: has the others called. */
+export function serveOthers(own: () => void): void {
+  for (const service of services) if (service !== own) service();
+}
+
 // What a parent looks after is not its child's business.
 onNewIdentity(() => services.clear());
 

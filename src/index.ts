@@ -21,6 +21,7 @@ export {
   ProcessError,
   RemoteError,
   RuntimeError,
+  StopIteration,
   TimeoutError,
   UnpicklingError,
   ValueError,

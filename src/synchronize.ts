@@ -57,6 +57,18 @@ export interface LockOptions {
 // -------------------------------------------------------------------------------------------------
 // What all that can be acquired has
 
+/** The longest that `native.park` sleeps. */
+const PARK_MS = 250;
+
+/** Sleeps while the word is `expected`, for a while; may return for nothing. */
+function park(words: Words, index: number, expected: number, milliseconds: number): void {
+  const most = milliseconds < 0 ? PARK_MS : Math.min(milliseconds, PARK_MS);
+  waitInSlices(most, (slice) => {
+    native.park(words, index, expected, slice);
+    return load(words, index) !== expected;
+  });
+}
+
 /** A hold that ends with its scope: `using held = lock.guard()`. */
 export class Guard {
   #release: (() => void) | undefined;
@@ -824,7 +836,7 @@ export class Condition extends Acquirable {
       const left = leftUntil(end);
       if (left === 0) break;
       const began = performance.now();
-      native.park(words, waiter, waiting, left);
+      park(words, waiter, waiting, left);
       if (performance.now() - began > LONG_SLEEP_MS) this.#passOn();
     }
     let notified = false;
@@ -1076,7 +1088,7 @@ export class Event {
     do {
       const left = leftUntil(end);
       if (left === 0) return this.#hasBeenSet(seen);
-      native.park(words, index, seen, left);
+      park(words, index, seen, left);
     } while (!this.#hasBeenSet(seen));
     return true;
   }
@@ -1235,7 +1247,7 @@ export class Barrier {
     for (;;) {
       const left = leftUntil(end);
       if (left !== 0 && this.#outcome(state) === 'open') {
-        native.park(this.#words, this.#index, state, left);
+        park(this.#words, this.#index, state, left);
       }
       if (this.#outcome(state) !== 'open') return this.#finish(state, place);
       // It slept for a slice, or the time is up.

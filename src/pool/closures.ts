@@ -16,8 +16,8 @@ import { readingClosures, UNREADABLE, type Closure, type ReadClosure } from '../
 
 /** Beyond so many functions that call each other a fork is cheaper than looking. */
 const MOST_FUNCTIONS = 64;
-/** What the source has of these depends on how the function came to be. */
-const OPAQUE = new Set(['this', 'super', 'arguments', 'eval', 'import']);
+/** What the source has of these depends on how the function came to be; or changes, as the environment does. */
+const OPAQUE = new Set(['this', 'super', 'arguments', 'eval', 'import', 'env']);
 const NAMES = /[\p{ID_Start}$_][\p{ID_Continue}$]*/gu;
 
 /** Numbers for what never changes. */
@@ -67,6 +67,8 @@ class Portrait {
       return fn.name.startsWith('bound ') ? undefined : constant(fn);
     }
     if (source.startsWith('class') || Object.keys(fn).length > 0) return undefined;
+    // A name may be written with it.
+    if (source.includes('\\u')) return undefined;
     const names = new Set(source.match(NAMES));
     for (const name of OPAQUE) if (names.has(name)) return undefined;
     const closure = this.#closure(fn, names);

@@ -19,7 +19,8 @@
 
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { onBlocking } from '../clock.js';
+import { checkAbortSignal } from '../arguments.js';
+import { onBlocking, serveOthers } from '../clock.js';
 import { CancelledError, RuntimeError, TimeoutError, WorkerLostError } from '../errors.js';
 import { startTogether } from '../fork.js';
 import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
@@ -33,6 +34,7 @@ import {
   Hold,
   Mode,
   MODE_BITS,
+  MOST_AHEAD,
   now,
   Status,
   SWITCHES,
@@ -83,6 +85,8 @@ interface Pending {
   index: number;
   bytes: number;
   generation: number;
+  /** Functions that it has: workers that are forked meanwhile need them. */
+  kin: readonly object[] | undefined;
 }
 
 /** Of a job, while it has tasks. */
@@ -106,12 +110,13 @@ interface Member {
   index: number;
   /** Which of the pool's workers it is. */
   place: number;
+  /** It was buried, or the pool is over. */
+  isGone: boolean;
   /** Why we have killed it, and at which task. */
   verdict: { number: number; error: Error | undefined } | undefined;
 }
 
 /** So much is put ahead of what is finished. */
-const MOST_AHEAD = 16_384;
 const MOST_BYTES_AHEAD = 64 << 20;
 /** A blocking call looks after the workers so often. */
 export const SLICE_MS = 25;
@@ -120,6 +125,8 @@ const TURN_MS = 2;
 /** Tags of messages have eight bits: as many generations may be under way. */
 const MOST_GENERATIONS = 100;
 const MOST_PROCESSES = 704 / 4;
+/** So many functions are kept for others that will look like them. */
+const MOST_PORTRAITS = 100;
 /** A worker that is told to end by SIGTERM, and does not, is killed after so long. */
 const GRACE_MS = 1000;
 const NUMBERS = 0x8000_0000;
@@ -188,8 +195,11 @@ export class Engine {
   #watching = false;
   #stopWatching: (() => void) | undefined;
   #stopServing: (() => void) | undefined;
-  /** Portraits of functions, to the number of the first. */
-  readonly #portraits = new Map<string, number>();
+  readonly #serve = (): void => void this.service();
+  /** Portraits of functions, to the first that had it; the latest ones, least recently used first. */
+  readonly #portraits = new Map<string, object>();
+  /** Functions in the task that is being encoded. */
+  #met: object[] | undefined;
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -230,41 +240,52 @@ export class Engine {
       number = this.#adopt(value);
     }
     if (number >= this.#known && !this.#unhired) this.#missing = true;
+    (this.#met ??= []).push(value);
     return number;
   }
 
   #adopt(value: object): number {
     // The first generation has whatever there is: nobody need look.
     const text = typeof value === 'function' && this.#known >= 0 ? portrait(value) : undefined;
-    const like = text === undefined ? undefined : this.#portraits.get(text);
-    const number = adopt(value, like);
-    if (text !== undefined && like === undefined) this.#portraits.set(text, number);
-    return number;
+    if (text === undefined) return adopt(value);
+    const like = this.#portraits.get(text);
+    this.#portraits.delete(text);
+    this.#portraits.set(text, like ?? value);
+    if (this.#portraits.size > MOST_PORTRAITS) {
+      const [oldest] = this.#portraits.keys();
+      this.#portraits.delete(oldest!);
+    }
+    return adopt(value, like);
   }
 
   // --- jobs
 
-  /** @throws ValueError a pool that is broken; what forking throws. */
+  /** @throws RuntimeError in a child, or the pool is broken. */
   submit(job: Job): void {
-    this.#checkOwner();
-    if (this.#broken !== undefined) throw this.#broken;
-    const which = job.canBeOff === true ? this.#takeSwitch() : 0;
+    this.checkUsable();
     this.#courses.set(job, {
       count: 0,
       unfinished: 0,
       queued: true,
       feeding: false,
       held: undefined,
-      which,
+      which: 0,
     });
     this.#queue.push(job);
-    if (!this.#busy) this.#pump();
+    this.#alone(() => this.#pump());
     if (this.idle) return;
     this.#watchLater();
-    this.#stopServing ??= onBlocking(() => this.service());
+    this.#stopServing ??= onBlocking(this.#serve);
   }
 
-  #checkOwner(): void {
+  /** @throws RuntimeError in a child, or the pool is broken. */
+  checkUsable(): void {
+    this.checkOwner();
+    if (this.#broken !== undefined) throw this.#broken;
+  }
+
+  /** @throws RuntimeError this is a child of whoever made the pool. */
+  checkOwner(): void {
     if (native.getpid() !== this.#owner) {
       throw new RuntimeError('a pool belongs to the process that made it: make another one here');
     }
@@ -309,7 +330,13 @@ export class Engine {
     if (course === undefined) return true;
     if (course.feeding) return false;
     while (!job.finished) {
-      if (this.#isFull() || !this.#mayFeed(job)) return false;
+      try {
+        if (this.#isFull() || !this.#mayFeed(job)) return false;
+      } catch (error) {
+        // The system has no room for a process.
+        job.abandon(error as Error);
+        return true;
+      }
       course.feeding = true;
       const items = course.held ?? job.nextTask();
       course.feeding = false;
@@ -343,11 +370,13 @@ export class Engine {
   #send(job: Job, course: Course, items: unknown[]): boolean {
     const flags = job.limit === undefined ? job.flags : job.flags | TIMED;
     const task: Task = [job.fn as Task[0], items];
+    if (job.canBeOff === true && course.which === 0) course.which = this.#takeSwitch();
     const label = [flags, course.which] as const;
     const mayPut = (): boolean => !this.#missing;
     const index = course.count++;
     for (;;) {
       this.#missing = false;
+      this.#met = undefined;
       const tag = this.#generation & 0xff;
       const bytes = this.#tasks.putLabelled(task, label, this.#context, tag, mayPut);
       if (bytes < 0) {
@@ -361,7 +390,8 @@ export class Engine {
       this.#sinceRefresh++;
       if (job.limit !== undefined) this.#timed++;
       course.unfinished++;
-      this.#pending.set(number, { job, index, bytes, generation: this.#generation });
+      const kin = this.#met;
+      this.#pending.set(number, { job, index, bytes, generation: this.#generation, kin });
       if (this.#unhired && this.#sinceRefresh >= this.#wanted) this.#hireGeneration();
       return true;
     }
@@ -434,15 +464,13 @@ export class Engine {
    */
   service(limitMs = Infinity, nested = false): boolean {
     if (native.getpid() !== this.#owner || this.#ending === 'over') return false;
-    const outer = this.#busy;
-    if (outer && !nested) return false;
-    this.#busy = true;
-    if (this.#held) {
-      this.#held = false;
-      this.#board.hold = Hold.no;
-    }
-    try {
-      const more = this.#drain(limitMs);
+    let more = false;
+    this.#alone(() => {
+      if (this.#held) {
+        this.#held = false;
+        this.#board.hold = Hold.no;
+      }
+      more = this.#drain(limitMs);
       const time = now();
       if (time - this.#lastSweep >= SLICE_MS - 5) {
         this.#lastSweep = time;
@@ -454,7 +482,17 @@ export class Engine {
         this.#stopServing?.();
         this.#stopServing = undefined;
       }
-      return more;
+    }, nested);
+    return more;
+  }
+
+  /** Callbacks and iterables run in it. What they call comes here again in vain, unless they wait for it. */
+  #alone(action: () => void, nested = false): void {
+    const outer = this.#busy;
+    if (outer && !nested) return;
+    this.#busy = true;
+    try {
+      action();
     } finally {
       this.#busy = outer;
     }
@@ -462,7 +500,8 @@ export class Engine {
 
   #drain(limitMs = Infinity): boolean {
     const end = limitMs === Infinity ? Infinity : now() + limitMs;
-    for (let count = 1; ; count++) {
+    // A callback may end it all.
+    for (let count = 1; !this.#isOver(); count++) {
       let value: unknown;
       let failure: unknown;
       try {
@@ -479,6 +518,7 @@ export class Engine {
         if ((count & 1023) === 0) this.#pump();
       }
     }
+    return false;
   }
 
   #take(number: number, status: number, value: unknown, failure: unknown): void {
@@ -510,6 +550,8 @@ export class Engine {
   #sweep(time: number): void {
     this.#awaitStarts();
     for (const member of [...this.#members, ...this.#retired]) {
+      // What a callback did may have ended it meanwhile.
+      if (member.isGone) continue;
       if (member.process.exitcode !== null) this.#bury(member);
       else if (this.#timed > 0) this.#checkLimit(member, time);
     }
@@ -528,26 +570,29 @@ export class Engine {
 
   /** It has ended: who knows what became of its task. */
   #bury(member: Member): void {
-    if (!this.#members.includes(member) && !this.#retired.includes(member)) return;
+    if (member.isGone) return;
     const { process, index } = member;
     const exitcode = process.exitcode!;
     const { pid } = process;
+    // Before anything that may come here again.
+    member.isGone = true;
+    process.close();
+    if (this.#members.includes(member)) this.#countRestart(member);
+    this.#members = this.#members.filter((other) => other !== member);
+    this.#retired = this.#retired.filter((other) => other !== member);
     const claim = this.#tasks.claim(index);
     const number = claim >>> 1;
     // First what was taken, then who has it, then what was answered: an answer comes before the claim goes.
     const taken = claim !== 0 && this.#isTaken(number);
     const others = [...this.#members, ...this.#retired].some(
-      (other) => other !== member && this.#tasks.claim(other.index) === claim,
+      (other) => this.#tasks.claim(other.index) === claim,
     );
     this.#drain();
+    if (this.#isOver()) return;
     const wasReady = this.#board.isReady(index);
-    if (this.#members.includes(member)) this.#countRestart(member);
-    this.#members = this.#members.filter((other) => other !== member);
-    this.#retired = this.#retired.filter((other) => other !== member);
     this.#tasks.clearClaim(index);
     this.#board.clear(index);
     this.#indices.push(index);
-    process.close();
     if (taken && !others) this.#lose(number, member, pid, exitcode);
     if (wasReady) this.#failedStarts = 0;
     else if (this.#ending === 'no' || !this.idle) this.#failStart(pid, exitcode);
@@ -622,7 +667,12 @@ export class Engine {
     if (this.#known < 0 || this.#broken !== undefined) return;
     if (this.#ending !== 'no' && (this.#ending !== 'close' || this.idle)) return;
     try {
-      while (this.#members.length < this.#wanted) this.#hire(1);
+      while (this.#members.length < this.#wanted) {
+        if (this.#indices.length === 0) this.#buryRetired();
+        // Others have to end before.
+        if (this.#indices.length === 0) return;
+        this.#hire(1);
+      }
     } catch (error) {
       // The system has no room for another process. Those that are left do what there is to do.
       if (this.#members.length === 0) this.#break(error as Error);
@@ -696,7 +746,7 @@ export class Engine {
 
   #buryRetired(): void {
     for (const member of this.#retired) {
-      if (member.process.exitcode !== null) this.#bury(member);
+      if (!member.isGone && member.process.exitcode !== null) this.#bury(member);
     }
   }
 
@@ -720,8 +770,7 @@ export class Engine {
   #startWorkers(count: number): void {
     const kin = allKin();
     for (let i = 0; i < count; i++) {
-      const index = this.#indices.pop();
-      if (index === undefined) return; // Others have to end before.
+      const index = this.#indices.pop()!;
       this.#board.clear(index);
       const args = [this.#setup(index, kin)];
       const process = this.#options.makeProcess({ target: work, args });
@@ -733,7 +782,7 @@ export class Engine {
       }
       let place = 0;
       while (this.#members.some((member) => member.place === place)) place++;
-      this.#members.push({ process, index, place, verdict: undefined });
+      this.#members.push({ process, index, place, isGone: false, verdict: undefined });
     }
   }
 
@@ -754,12 +803,17 @@ export class Engine {
 
   // --- waiting
 
-  /** Waits, looking after everything, until `done` or the time is up. */
+  /**
+   * Waits, looking after everything, until `done` or the time is up.
+   *
+   * @throws RuntimeError in a child.
+   */
   waitUntil(done: () => boolean, milliseconds: number): boolean {
-    this.#checkOwner();
+    this.checkOwner();
     const end = milliseconds < 0 ? Infinity : now() + milliseconds;
     for (;;) {
       this.service(Infinity, true);
+      serveOthers(this.#serve);
       if (done()) return true;
       const left = end - now();
       if (left <= 0) return false;
@@ -778,7 +832,9 @@ export class Engine {
   #watch(): void {
     if (native.getpid() !== this.#owner) return;
     const more = this.service(TURN_MS);
-    if (this.idle || this.#ending === 'over') {
+    // Whoever closes a pool need not join it.
+    if (this.#ending === 'stop') this.#joinedNow();
+    if (this.#ending === 'over' || (this.idle && this.#ending !== 'stop')) {
       this.#watching = false;
       return;
     }
@@ -795,9 +851,11 @@ export class Engine {
       this.#stopWatching = undefined;
       for (const stop of stops) stop();
     };
-    stops.push(this.#results.watchMessages(wake));
     const timer = setTimeout(wake, SLICE_MS);
     stops.push(() => clearTimeout(timer));
+    // At its end the program need not wait for workers that end.
+    if (this.idle) timer.unref();
+    else stops.push(this.#results.watchMessages(wake));
   }
 
   // --- the end
@@ -812,6 +870,7 @@ export class Engine {
   #end(): void {
     if (this.#ending !== 'close' || !this.idle) return;
     this.#ending = 'stop';
+    this.#watchLater();
     const label = [Mode.stop, 0] as const;
     for (let i = this.#members.length; i-- > 0;) {
       this.#tasks.putLabelled(null, label, this.#context, this.#generation & 0xff);
@@ -839,6 +898,7 @@ export class Engine {
   #over(): void {
     this.#ending = 'over';
     this.#awaitStarts();
+    for (const member of [...this.#members, ...this.#retired]) member.isGone = true;
     this.#members = [];
     this.#retired = [];
     this.#stopWatching?.();
@@ -854,8 +914,12 @@ export class Engine {
     return this.waitUntil(ended, milliseconds) || this.#ending === 'over';
   }
 
+  #isOver(): boolean {
+    return this.#ending === 'over';
+  }
+
   #joined(): boolean {
-    if (this.#ending === 'over') return true;
+    if (this.#isOver()) return true;
     if (this.#ending !== 'stop' && !(this.#ending === 'close' && this.idle)) return false;
     for (const member of [...this.#members, ...this.#retired]) {
       if (member.process._popen!.wait(SLICE_MS) === null) return false;
@@ -866,6 +930,8 @@ export class Engine {
   }
 
   async joinAsync(signal: AbortSignal | null | undefined): Promise<void> {
+    this.checkOwner();
+    checkAbortSignal(signal)?.throwIfAborted();
     while (!this.#joinedNow()) {
       await new Promise((resolve) => setTimeout(resolve, 2));
       signal?.throwIfAborted();
@@ -887,6 +953,7 @@ export class Engine {
   // --- insight
 
   stats(): { workers: WorkerStats[]; queued: number; running: number } {
+    this.checkOwner();
     this.#lastSweep = 0;
     this.service();
     const members = [...this.#members, ...this.#retired];

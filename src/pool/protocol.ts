@@ -58,10 +58,13 @@ export type EachOutcome = [values: unknown[], errors: [index: number, error: Rem
 
 const GENERATION = 0;
 const HOLD = 1;
+/** WORDS is even: what has eight bytes lies behind. */
 const FIRST_SWITCH = 2;
-/** Of tasks that can be called off. */
-export const SWITCHES = 255;
-const WORDS = FIRST_SWITCH + SWITCHES;
+/** So many tasks are put ahead of what is finished. */
+export const MOST_AHEAD = 16_384;
+/** Of jobs that can be called off, one bit for each that has tasks under way. */
+export const SWITCHES = MOST_AHEAD;
+const WORDS = FIRST_SWITCH + SWITCHES / 32;
 
 const Real = { ready: 0, tasks: 1, busy: 2, since: 3 } as const;
 const REALS = 4;
@@ -121,11 +124,14 @@ export class Board {
 
   /** Whether the tasks of this switch were called off. */
   isOff(which: number): boolean {
-    return this.#load(FIRST_SWITCH + which) !== 0;
+    return ((this.#load(FIRST_SWITCH + (which >>> 5)) >>> (which & 31)) & 1) !== 0;
   }
 
   turn(which: number, off: boolean): void {
-    this.#store(FIRST_SWITCH + which, off ? 1 : 0);
+    const word = FIRST_SWITCH + (which >>> 5);
+    const bit = 1 << (which & 31);
+    const others = this.#load(word) & ~bit;
+    this.#store(word, off ? others | bit : others);
   }
 
   // Of each worker, by its index.

@@ -103,11 +103,19 @@ function withoutUnsendable(error: Error, context: EncodeContext): Error {
   return copy;
 }
 
+function show(value: unknown): string {
+  try {
+    return inspect(value, { depth: 2, breakLength: Infinity });
+  } catch (error) {
+    // Its own code has a say in it.
+    return `<${typeof value} that cannot be shown: ${String(error)}>`;
+  }
+}
+
 /** In the worker: for a result that cannot be sent. Its `exc` and `value` are texts, as in Python. */
 export function maybeEncodingError(reason: unknown, value: unknown): Error {
-  const exc =
-    reason instanceof Error ? `${reason.name}(${inspect(reason.message)})` : inspect(reason);
-  const shown = inspect(value, { depth: 2, breakLength: Infinity });
+  const exc = reason instanceof Error ? `${reason.name}(${inspect(reason.message)})` : show(reason);
+  const shown = show(value);
   const error = new MaybeEncodingError(`Error sending result: '${shown}'. Reason: '${exc}'`);
   return Object.assign(error, { exc, value: shown });
 }

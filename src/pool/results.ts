@@ -7,8 +7,9 @@
  */
 
 import { inspect } from 'node:util';
-import { abortable, timeoutMs } from '../clock.js';
-import { StopIteration, TimeoutError, ValueError } from '../errors.js';
+import { checkAbortSignal } from '../arguments.js';
+import { abortable, endAfter, leftUntil, timeoutMs } from '../clock.js';
+import { RuntimeError, StopIteration, TimeoutError, ValueError } from '../errors.js';
 import type { AsyncOptions } from '../process.js';
 import type { Engine, Job } from './engine.js';
 import type { Progress } from './progress.js';
@@ -52,6 +53,35 @@ function limitOf(timeout: number | null | undefined): number | undefined {
   return milliseconds < 0 ? undefined : milliseconds;
 }
 
+interface Listening {
+  actions: Set<(reason: unknown) => void>;
+  abort: () => void;
+}
+
+/** A signal has one listener of ours, however many jobs it may call off. */
+const listenings = new WeakMap<AbortSignal, Listening>();
+
+/** Answers how to stop. */
+function onAbort(signal: AbortSignal, action: (reason: unknown) => void): () => void {
+  let listening = listenings.get(signal);
+  if (listening === undefined) {
+    const all = new Set<(reason: unknown) => void>();
+    listening = {
+      actions: all,
+      abort() {
+        for (const each of all) each(signal.reason);
+      },
+    };
+    listenings.set(signal, listening);
+  }
+  const { actions, abort } = listening;
+  if (actions.size === 0) signal.addEventListener('abort', abort, { once: true });
+  actions.add(action);
+  return () => {
+    if (actions.delete(action) && actions.size === 0) signal.removeEventListener('abort', abort);
+  };
+}
+
 /** What all jobs have. */
 abstract class BaseJob<T> {
   readonly fn: Callable;
@@ -61,7 +91,7 @@ abstract class BaseJob<T> {
   readonly urgent: boolean;
   protected readonly engine: Engine;
   protected readonly options: Omit<JobSetup<T>, 'fn' | 'mode'>;
-  readonly #abort: (() => void) | undefined;
+  readonly #stopListening: (() => void) | undefined;
 
   constructor(engine: Engine, { fn, mode, ...options }: JobSetup<T>, flags = 0) {
     this.engine = engine;
@@ -69,22 +99,19 @@ abstract class BaseJob<T> {
     this.flags = mode | flags;
     this.limit = limitOf(options.timeout);
     this.options = options;
-    const { signal, urgent = false } = options;
-    this.urgent = urgent;
-    this.canBeOff = signal !== undefined && signal !== null;
-    if (this.canBeOff) {
-      this.#abort = () => this.aborted(signal!.reason);
-      signal!.addEventListener('abort', this.#abort, { once: true });
-    }
+    this.urgent = options.urgent ?? false;
+    const signal = checkAbortSignal(options.signal);
+    this.canBeOff = signal !== undefined;
+    engine.checkUsable();
+    if (signal !== undefined) this.#stopListening = onAbort(signal, (why) => this.aborted(why));
   }
 
   protected abstract aborted(reason: unknown): void;
 
   /** Nobody need listen for an abort any more. */
   protected settled(): void {
-    const { signal, progress } = this.options;
-    progress?.stop();
-    if (this.#abort !== undefined) signal!.removeEventListener('abort', this.#abort);
+    this.options.progress?.stop();
+    this.#stopListening?.();
   }
 }
 
@@ -94,6 +121,7 @@ abstract class BaseJob<T> {
 export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T>, Job {
   #state: 'pending' | 'done' | 'failed' = 'pending';
   #value: unknown;
+  #isSettling = false;
   readonly #waiting = new Set<() => void>();
 
   get finished(): boolean {
@@ -128,7 +156,9 @@ export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T
     value: unknown,
     callback: ((value: never) => unknown) | null | undefined,
   ): void {
-    if (this.finished) return;
+    // The callback may end the pool, or abort what it is called for.
+    if (this.finished || this.#isSettling) return;
+    this.#isSettling = true;
     // Whoever asks in the callback learns that it is not settled before the callback has returned.
     this.#value = value;
     this.settled();
@@ -164,12 +194,19 @@ export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T
   /** Waits until the result is there, or the time is up. */
   wait(timeout?: number | null): void {
     const milliseconds = timeoutMs(timeout);
-    if (!this.finished) this.engine.waitUntil(() => this.finished, milliseconds);
+    if (this.finished) return;
+    if (this.#isSettling) {
+      throw new RuntimeError('a callback cannot wait for the result that it is called with');
+    }
+    this.engine.waitUntil(() => this.finished, milliseconds);
   }
 
   /** Whether the result, or an error, is there. */
   ready(): boolean {
-    if (!this.finished) this.engine.service();
+    if (!this.finished) {
+      this.engine.checkOwner();
+      this.engine.service();
+    }
     return this.finished;
   }
 
@@ -191,6 +228,7 @@ export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T
     const milliseconds = timeoutMs(timeout);
     signal?.throwIfAborted();
     if (this.finished) return;
+    this.engine.checkOwner();
     await abortable(milliseconds, signal, (done) => {
       this.#waiting.add(done);
       return () => this.#waiting.delete(done);
@@ -257,7 +295,8 @@ export class MapResult<T> extends AsyncResult<T[]> {
 
   constructor(engine: Engine, setup: JobSetup<T[]>, items: unknown[], chunksize: number) {
     super(engine, setup);
-    this.#items = items;
+    // What the caller does to its own list later is not for us.
+    this.#items = items.slice();
     this.#chunksize = chunksize;
     this.#values = new Array<T>(items.length);
     this.#left = items.length;
@@ -323,6 +362,7 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   #ready: Item<T>[] = [];
   #first = 0;
   #over: { error: unknown } | undefined;
+  #isCalling = false;
   readonly #waiting = new Set<() => void>();
 
   /** @internal */
@@ -423,10 +463,12 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
     this.#back++;
     this.#sizes.delete(index);
     const { callback, errorCallback } = this.options;
+    this.#isCalling = true;
     for (const item of items) {
       if ('error' in item) call(errorCallback, item.error);
       else call(callback, item.value);
     }
+    this.#isCalling = false;
     this.options.progress?.advance(items.length);
     if (this.#ordered) {
       this.#early.set(index, items);
@@ -485,7 +527,12 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   }
 
   #wait(milliseconds: number): IteratorResult<T> {
-    if (!this.#isThere()) this.engine.waitUntil(() => this.#isThere(), milliseconds);
+    if (!this.#isThere()) {
+      if (this.#isCalling) {
+        throw new RuntimeError('a callback cannot wait for the results that it is called with');
+      }
+      this.engine.waitUntil(() => this.#isThere(), milliseconds);
+    }
     return this.#result();
   }
 
@@ -494,14 +541,18 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
     signal?: AbortSignal | null | undefined,
   ): Promise<IteratorResult<T>> {
     signal?.throwIfAborted();
-    if (!this.#isThere()) {
-      await abortable(milliseconds, signal, (done) => {
+    const end = endAfter(milliseconds);
+    // Somebody else who waits may be faster.
+    while (!this.#isThere()) {
+      this.engine.checkOwner();
+      const isInTime = await abortable(leftUntil(end), signal, (done) => {
         const look = (): void => {
           if (this.#isThere()) done();
         };
         this.#waiting.add(look);
         return () => this.#waiting.delete(look);
       });
+      if (!isInTime) break;
     }
     return this.#result();
   }

@@ -332,7 +332,11 @@ export function rehearseWork(setup: WorkerSetup): void {
   new Worker(setup).rehearse();
 }
 
-/** The whole life of a worker. It ends when this is settled. */
-export function work(setup: WorkerSetup): Promise<void> {
-  return new Worker(setup).run();
+/** What tasks have left in the event loop may go on for so long when the worker is to end. */
+const GRACE_MS = 1000;
+
+/** The whole life of a worker. It ends when this is settled, and what tasks have left in its event loop is done. */
+export async function work(setup: WorkerSetup): Promise<void> {
+  await new Worker(setup).run();
+  setTimeout(() => process.exit(), GRACE_MS).unref();
 }
