@@ -260,7 +260,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   }
   native.close(statusWrite);
   if (together === undefined) {
-    awaitStart(pid as number, statusRead);
+    awaitStart(pid as number, statusRead, true);
   } else {
     const one: Starting = { pid: pid as number, statusRead };
     starting.add(one);
@@ -281,7 +281,8 @@ let together: Starting[] | undefined;
 /**
  * Calls `body`, which starts several processes: nobody waits until they have reached their first line of JavaScript.
  *
- * @returns waits for that. It must be called at some time; it throws as forkProcess does.
+ * @returns waits for that. It must be called at some time; it throws as forkProcess does, but leaves a child that has
+ *   ended for its Process to find.
  */
 export function startTogether(body: () => void): () => void {
   const mine: Starting[] = [];
@@ -307,7 +308,7 @@ function awaitStarts(those: Starting[]): unknown[] {
   for (const one of those.splice(0)) {
     starting.delete(one);
     try {
-      awaitStart(one.pid, one.statusRead);
+      awaitStart(one.pid, one.statusRead, false);
     } catch (error) {
       failures.push(error);
     }
@@ -319,7 +320,8 @@ function awaitStarts(those: Starting[]): unknown[] {
 const STARTED = Buffer.from([1]);
 const STATUS_BYTES = 256;
 
-function awaitStart(pid: number, statusRead: number): void {
+/** @param reap whether a child that did not start is nobody else's to wait for. */
+function awaitStart(pid: number, statusRead: number, reap: boolean): void {
   const answer = Buffer.alloc(STATUS_BYTES);
   const slot = new Int32Array([statusRead, 1 /* POLLIN */, 0]);
   let got = 0;
@@ -335,7 +337,7 @@ function awaitStart(pid: number, statusRead: number): void {
     native.close(statusRead);
   }
   if (got === 1 && answer[0] === STARTED[0]) return;
-  const status = native.waitPidTimeout(pid, -1);
+  const status = reap ? ` (wait status ${native.waitPidTimeout(pid, -1)})` : '';
   if (late) {
     throw new RuntimeError(
       `the child did not reach its first line of JavaScript within ${START_TIMEOUT_MS / 1000} s and was ` +
@@ -344,7 +346,7 @@ function awaitStart(pid: number, statusRead: number): void {
   }
   if (got > 1) throw childFailure(answer.toString('utf8', 0, got));
   throw new RuntimeError(
-    `the child died before its first line of JavaScript (wait status ${status}). Fork before native ` +
+    `the child died before its first line of JavaScript${status}. Fork before native ` +
       'libraries with threads of their own are in use, or use spawn',
   );
 }
