@@ -5,18 +5,17 @@
  * compresses it. Once in this one process, once on all cores with Node's child_process.fork, once on all cores
  * with this package. The results must be the same; what differs is the time and the memory.
  *
- * The function to read is `byForking`, below: its children find the texts where their parent left them.
+ * The function to read is `byPool`, below: its workers find the texts where their parent left them.
  */
 
-import { cpuCount, getContext } from 'node-multiprocessing';
-import { close, pipe, read, write } from 'node-multiprocessing/posix';
+import { Array, cpuCount, Pool, Value } from 'node-multiprocessing';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { byChildProcess } from './demo/child_process.mjs';
 import { loadTexts } from './demo/load.mjs';
 import { count, megabytes, printHeader, printRow, seconds, skippedText } from './demo/report.mjs';
-import { deal, digestOf, examine, memoryOfThisProcess } from './demo/work.mjs';
+import { deal, digestOf, examine, memoryOfProcess } from './demo/work.mjs';
 
 /** The job as any program does it: one text after the other. */
 function inOneProcess(texts) {
@@ -24,49 +23,32 @@ function inOneProcess(texts) {
 }
 
 /**
- * The job on several cores. A forked child is this very program as it stands: it has `texts` and `share` as
- * plain variables, in memory that it shares with us until somebody writes to it. Nothing is copied, sent or
- * loaded to begin with; only the results, which are small, come back through a pipe.
+ * The job on several cores. The workers are forked when `map` is called, so they are this very program as it stands:
+ * `texts` is a plain variable of theirs, in memory that they share with us until somebody writes to it. Nothing is copied,
+ * sent or loaded to begin with; only numbers go out, and the results, which are small, come back.
  */
-function byForking(texts, shares) {
-  const { Process } = getContext('fork');
+function byPool(texts) {
   const begin = Date.now();
-  const running = shares.map((share) => {
-    const [readEnd, writeEnd] = pipe();
-    const child = new Process({
-      target() {
-        const readyMs = Date.now() - begin;
-        const results = share.map((i) => examine(texts[i].text));
-        writeAll(writeEnd, JSON.stringify({ results, readyMs, memory: memoryOfThisProcess() }));
-      },
-    });
-    child.start();
-    close(writeEnd); // The child's copy is now the only one: its end is the end of the pipe.
-    return { child, share, readEnd };
+  const size = cpuCount();
+  const started = new Value('i', 0);
+  const readyMs = new Array('d', size);
+  const noteStart = () => (readyMs[started.add(1)] = Date.now() - begin);
+  const pool = new Pool(size, noteStart);
+
+  // The longest first: at the end nobody waits for a long one.
+  const order = [...texts.keys()].sort((a, b) => texts[b].text.length - texts[a].text.length);
+  const examined = pool.map((i) => examine(texts[i].text), order, 4, {
+    progress: { label: '  texts' },
   });
 
   const results = [];
-  const children = running.map(({ child, share, readEnd }) => {
-    const answer = readAll(readEnd);
-    child.join();
-    if (child.exitcode !== 0) throw new Error(`${child.name} ended with ${child.exitcode}`);
-    const { results: part, ...figures } = JSON.parse(answer);
-    share.forEach((i, nth) => (results[i] = part[nth]));
-    return figures;
-  });
+  order.forEach((i, nth) => (results[i] = examined[nth]));
+  const children = pool
+    .stats()
+    .workers.map(({ pid }, i) => ({ readyMs: readyMs[i], memory: memoryOfProcess(pid) }));
+  pool.close();
+  pool.join();
   return { results, children };
-}
-
-function writeAll(fd, text) {
-  let rest = Buffer.from(text);
-  while (rest.length > 0) rest = rest.subarray(write(fd, rest));
-}
-
-function readAll(fd) {
-  const chunks = [];
-  for (let chunk; (chunk = read(fd, 65_536)).length > 0;) chunks.push(chunk);
-  close(fd);
-  return Buffer.concat(chunks).toString();
 }
 
 async function main() {
@@ -95,7 +77,7 @@ async function main() {
   const ways = [
     ['one process', () => inOneProcess(texts)],
     [`child_process.fork, ${children} *`, () => byChildProcess(texts, shares)],
-    [`Process (fork), ${children}`, () => byForking(texts, shares)],
+    [`Pool, ${count(cpuCount(), 'worker')}`, () => byPool(texts)],
   ];
   printHeader();
   const outcomes = [];

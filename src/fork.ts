@@ -192,6 +192,9 @@ function onChild(errnum: number, stdio: number): void {
   if (isRehearsal() || job === undefined) return;
   job.inChild = true;
   native.close(job.statusRead);
+  for (const { statusRead } of starting) native.close(statusRead);
+  starting.clear();
+  together = undefined;
   if (errnum !== 0) {
     native.write(job.statusWrite, Buffer.from(`${errnum} uv_loop_fork`));
     native.exitNow(1);
@@ -256,15 +259,69 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
     child.dropPlan();
   }
   native.close(statusWrite);
-  awaitStart(pid as number, statusRead);
+  if (together === undefined) {
+    awaitStart(pid as number, statusRead, true);
+  } else {
+    const one: Starting = { pid: pid as number, statusRead };
+    starting.add(one);
+    together.push(one);
+  }
   return pid as number;
+}
+
+interface Starting {
+  pid: number;
+  statusRead: number;
+}
+
+/** Children that were forked and are not known to have reached JavaScript, of those that are started together. */
+const starting = new Set<Starting>();
+let together: Starting[] | undefined;
+
+/**
+ * Calls `body`, which starts several processes: nobody waits until they have reached their first line of JavaScript.
+ *
+ * @returns waits for that. It must be called at some time; it throws as forkProcess does, but leaves a child that has
+ *   ended for its Process to find.
+ */
+export function startTogether(body: () => void): () => void {
+  const mine: Starting[] = [];
+  const outer = together;
+  together = mine;
+  try {
+    body();
+  } catch (error) {
+    awaitStarts(mine);
+    throw error;
+  } finally {
+    together = outer;
+  }
+  return () => {
+    const [failure] = awaitStarts(mine);
+    if (failure !== undefined) throw failure;
+  };
+}
+
+/** @returns what was the matter with those that have not started. */
+function awaitStarts(those: Starting[]): unknown[] {
+  const failures: unknown[] = [];
+  for (const one of those.splice(0)) {
+    starting.delete(one);
+    try {
+      awaitStart(one.pid, one.statusRead, false);
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  return failures;
 }
 
 /** What the child writes when it runs. Made before the fork, so that writing it needs nothing. */
 const STARTED = Buffer.from([1]);
 const STATUS_BYTES = 256;
 
-function awaitStart(pid: number, statusRead: number): void {
+/** @param reap whether a child that did not start is nobody else's to wait for. */
+function awaitStart(pid: number, statusRead: number, reap: boolean): void {
   const answer = Buffer.alloc(STATUS_BYTES);
   const slot = new Int32Array([statusRead, 1 /* POLLIN */, 0]);
   let got = 0;
@@ -280,7 +337,7 @@ function awaitStart(pid: number, statusRead: number): void {
     native.close(statusRead);
   }
   if (got === 1 && answer[0] === STARTED[0]) return;
-  const status = native.waitPidTimeout(pid, -1);
+  const status = reap ? ` (wait status ${native.waitPidTimeout(pid, -1)})` : '';
   if (late) {
     throw new RuntimeError(
       `the child did not reach its first line of JavaScript within ${START_TIMEOUT_MS / 1000} s and was ` +
@@ -289,7 +346,7 @@ function awaitStart(pid: number, statusRead: number): void {
   }
   if (got > 1) throw childFailure(answer.toString('utf8', 0, got));
   throw new RuntimeError(
-    `the child died before its first line of JavaScript (wait status ${status}). Fork before native ` +
+    `the child died before its first line of JavaScript${status}. Fork before native ` +
       'libraries with threads of their own are in use, or use spawn',
   );
 }

@@ -105,8 +105,8 @@ class ScopeReader {
     return found;
   }
 
-  /** Where the source of `fn` begins, and every variable in reach, the innermost first; global ones excepted. */
-  closure(fn: unknown): Closure | undefined {
+  /** Where the source of `fn` begins, and the variables of these names in its reach; global ones excepted. */
+  closure(fn: unknown, names: ReadonlySet<string>): Closure | undefined {
     const { internalProperties } = this.#properties(this.#show(fn));
     const at = internalProperties?.find(({ name }) => name === '[[FunctionLocation]]')?.value
       ?.value as Inspector.Debugger.Location | undefined;
@@ -116,7 +116,8 @@ class ScopeReader {
     for (const { value: scope } of this.#properties(this.#objectId(scopes.value)).result) {
       if (scope?.description === undefined || scope.description === 'Global') continue;
       for (const { name, value } of this.#properties(this.#objectId(scope)).result) {
-        if (!variables.has(name)) variables.set(name, this.#local(value));
+        // The innermost of a name counts.
+        if (names.has(name) && !variables.has(name)) variables.set(name, this.#local(value));
       }
     }
     return { location: `${at.scriptId}:${at.lineNumber}:${at.columnNumber ?? 0}`, variables };
@@ -209,9 +210,11 @@ function read(wanted: readonly Wanted[], optional = false): Variables {
 }
 
 /** Calls `body` with a way to see what functions close over. @throws Error the inspector is not to be had. */
-export function readingClosures<T>(body: (closure: (fn: unknown) => Closure | undefined) => T): T {
-  return reading((reader) => body((fn) => reader.closure(fn)));
+export function readingClosures<T>(body: (closure: ReadClosure) => T): T {
+  return reading((reader) => body((fn, names) => reader.closure(fn, names)));
 }
+
+export type ReadClosure = (fn: unknown, names: ReadonlySet<string>) => Closure | undefined;
 
 /** All error classes of the program, whether or not anybody can name them. Collects garbage first. */
 export function allErrorClasses(): Function[] {

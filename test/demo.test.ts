@@ -63,7 +63,7 @@ describe.skipIf(process.platform === 'win32')('the demo', () => {
     expect(stdout).toMatch(
       /The same results all three ways: 1,8(68|71) words, .* digest [0-9a-f]{16}/,
     );
-    expect(stdout.match(/^(one process|child_process\.fork|Process \(fork\))/gm)).toHaveLength(3);
+    expect(stdout.match(/^(one process|child_process\.fork|Pool, )/gm)).toHaveLength(3);
     expect(readdirSync(folder, { recursive: true })).toHaveLength(files);
     expect(await shmLeftovers(shm)).toEqual([]);
   });

@@ -7,7 +7,7 @@ import { fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { examine, memoryOfThisProcess } from './work.mjs';
+import { examine, memoryOfProcess } from './work.mjs';
 
 const here = fileURLToPath(import.meta.url);
 
@@ -46,7 +46,7 @@ function answerOnce() {
     const texts = files.map((file) => readFileSync(file, 'utf8'));
     const readyMs = Date.now() - begin;
     const results = texts.map(examine);
-    process.send({ results, readyMs, memory: memoryOfThisProcess() }, () => process.disconnect());
+    process.send({ results, readyMs, memory: memoryOfProcess() }, () => process.disconnect());
   });
 }
 

@@ -64,12 +64,12 @@ export function digestOf(texts, results) {
 }
 
 /**
- * `{ private, shared }` in bytes: what of this process's memory is its own and what it shares with others;
- * null where the system does not tell (it is Linux that does).
+ * `{ private, shared }` in bytes: what of a process's memory is its own and what it shares with others; null where the
+ * system does not tell (it is Linux that does).
  */
-export function memoryOfThisProcess() {
+export function memoryOfProcess(pid = 'self') {
   try {
-    const text = readFileSync('/proc/self/smaps_rollup', 'utf8');
+    const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
     const sum = (kind) =>
       [...text.matchAll(new RegExp(`^${kind}_(?:Clean|Dirty):\\s*(\\d+) kB`, 'gm'))].reduce(
         (total, [, kilobytes]) => total + Number(kilobytes) * 1024,

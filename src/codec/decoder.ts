@@ -30,6 +30,9 @@ import {
   FALSE,
   TRUE,
   INT8,
+  INTEGERS,
+  littleEndian,
+  NUMBERS,
   INT16,
   INT32,
   DOUBLE,
@@ -192,7 +195,6 @@ const WORTH_A_VIEW = 160;
 
 const eight = new Uint8Array(8);
 const double = new Float64Array(eight.buffer);
-const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 function readDouble(): number {
   need(8);
@@ -293,6 +295,10 @@ function readOther(tag: number): unknown {
   switch (tag) {
     case REF:
       return readRef();
+    case INTEGERS:
+      return readNumbers(Int32Array);
+    case NUMBERS:
+      return readNumbers(Float64Array);
     case DATE:
       return made(new Date(readDouble()));
     case MAP:
@@ -787,6 +793,8 @@ function readInstance(): object {
 
 const BUILTIN_STATES: readonly number[] = [
   ARRAY,
+  INTEGERS,
+  NUMBERS,
   DATE,
   MAP,
   SET,
@@ -795,6 +803,19 @@ const BUILTIN_STATES: readonly number[] = [
   REGEXP,
   BOXED,
 ];
+
+function readNumbers(Class: Int32ArrayConstructor | Float64ArrayConstructor): number[] {
+  const count = readCount();
+  const bytes = count * Class.BYTES_PER_ELEMENT;
+  need(bytes);
+  if (!littleEndian) throw malformed('has numbers in the order of another machine');
+  const numbers = new Class(count);
+  new Uint8Array(numbers.buffer).set(from.subarray(at, at + bytes));
+  at += bytes;
+  const array = made(new Array<number>(count));
+  for (let i = 0; i < count; i++) array[i] = numbers[i]!;
+  return array;
+}
 
 function readDerived(): object {
   const number = reserve();

@@ -44,6 +44,10 @@ import {
   FALSE,
   TRUE,
   INT8,
+  INTEGERS,
+  littleEndian,
+  MANY_NUMBERS,
+  NUMBERS,
   INT16,
   INT32,
   DOUBLE,
@@ -106,6 +110,7 @@ const SCRATCH_BYTES = 1 << 16;
 /** Scratch memory beyond this is given back when it was not needed for a while. */
 const KEPT_BYTES = 1 << 20;
 const PATIENCE = 64;
+const KEPT_NUMBERS = 1 << 16;
 
 let out = Buffer.alloc(0) as Bytes;
 let view = new DataView(out.buffer);
@@ -309,6 +314,8 @@ function reset(): void {
   if (bulk.length > 0) bulk = [];
   if (fds.length > 0) fds = [];
   if (buffers.length > 0) buffers = [];
+  if (integers.length > KEPT_NUMBERS) integers = new Int32Array(0);
+  if (doubles.length > KEPT_NUMBERS) doubles = new Float64Array(0);
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -698,8 +705,52 @@ function writeArray(value: readonly unknown[]): void {
   }
 }
 
+let integers = new Int32Array(0);
+let doubles = new Float64Array(0);
+
+/** Longer ones are not looked at: `new Array(1e9)` has nothing in it. */
+const MOST_NUMBERS = 1 << 24;
+
+/** False: there is something else in it. */
+function writeNumbers(value: readonly unknown[], length: number): boolean {
+  if (typeof value[0] !== 'number' || typeof value[length - 1] !== 'number') return false;
+  if (integers.length < length) integers = new Int32Array(length);
+  let at = 0;
+  for (; at < length; at++) {
+    const item = value[at];
+    if (typeof item !== 'number') return false;
+    const integer = item | 0;
+    if (integer !== item || (item === 0 && 1 / item < 0)) break;
+    integers[at] = integer;
+  }
+  if (at === length) {
+    writeBlock(INTEGERS, length, new Uint8Array(integers.buffer, 0, 4 * length));
+    return true;
+  }
+  if (doubles.length < length) doubles = new Float64Array(length);
+  for (let i = 0; i < at; i++) doubles[i] = integers[i]!;
+  for (; at < length; at++) {
+    const item = value[at];
+    if (typeof item !== 'number') return false;
+    doubles[at] = item;
+  }
+  writeBlock(NUMBERS, length, new Uint8Array(doubles.buffer, 0, 8 * length));
+  return true;
+}
+
+function writeBlock(tag: number, length: number, bytes: Uint8Array): void {
+  if (pos + bytes.length + 16 > room) grow(bytes.length + 16);
+  out[pos++] = tag;
+  writeCount(length);
+  out.set(bytes, pos);
+  pos += bytes.length;
+}
+
 function writeElements(value: readonly unknown[]): void {
   const { length } = value;
+  if (length >= MANY_NUMBERS && length <= MOST_NUMBERS && littleEndian) {
+    if (writeNumbers(value, length)) return;
+  }
   if (pos >= room) grow(1);
   if (length < 16) {
     out[pos++] = SMALL_ARRAY | length;

@@ -133,6 +133,8 @@ export const REGEXP = 0xbd; // source flags: values
 export const BOXED = 0xbe; // value
 export const WITH_PROPERTIES = 0xbf; // an array: value | OBJECT
 export const END = 0xc0; // where the key of a further property would be
+export const INTEGERS = 0xc2; // an array: count | int32s
+export const NUMBERS = 0xc3; // an array: count | doubles
 export const ROW = 0xc1; // in an array, an object with the keys of the last one that has keys: values
 
 // What an error has.
@@ -179,6 +181,11 @@ export function viewClass(type: number): ViewClass | undefined {
 
 /** Of heads and flat messages: what a u32 can count, and a Buffer of this Node can hold. */
 export const MOST_BYTES = Math.min(0xffff_ffff, constants.MAX_LENGTH);
+
+/** An array of so many numbers, and of nothing else, travels as the numbers alone. */
+export const MANY_NUMBERS = 32;
+/** What the format is; on another machine numbers are written one by one. */
+export const littleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
 /** Node's own copying functions: what `buf.write` and `buf.toString` call once they know the encoding. */
 export interface Bytes extends Buffer {

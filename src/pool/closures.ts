@@ -12,7 +12,7 @@
  */
 
 import { builtinModules, createRequire } from 'node:module';
-import { readingClosures, UNREADABLE, type Closure } from '../node_internals.js';
+import { readingClosures, UNREADABLE, type Closure, type ReadClosure } from '../node_internals.js';
 
 /** Beyond so many functions that call each other a fork is cheaper than looking. */
 const MOST_FUNCTIONS = 64;
@@ -49,10 +49,10 @@ function isOfNode(value: object): boolean {
 const globals = new Set(Object.getOwnPropertyNames(globalThis));
 
 class Portrait {
-  readonly #closure: (fn: unknown) => Closure | undefined;
+  readonly #closure: ReadClosure;
   readonly #met = new Map<object, number>();
 
-  constructor(closure: (fn: unknown) => Closure | undefined) {
+  constructor(closure: ReadClosure) {
     this.#closure = closure;
   }
 
@@ -69,11 +69,12 @@ class Portrait {
     if (source.startsWith('class') || Object.keys(fn).length > 0) return undefined;
     // A name may be written with it.
     if (source.includes('\\u')) return undefined;
-    const closure = this.#closure(fn);
+    const names = new Set(source.match(NAMES));
+    for (const name of OPAQUE) if (names.has(name)) return undefined;
+    const closure = this.#closure(fn, names);
     if (closure === undefined) return undefined;
     const parts = [closure.location];
-    for (const name of new Set(source.match(NAMES))) {
-      if (OPAQUE.has(name)) return undefined;
+    for (const name of names) {
       const part = this.#variable(name, closure);
       if (part === undefined) return undefined;
       if (part !== '') parts.push(`${name}=${part}`);

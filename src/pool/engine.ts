@@ -5,7 +5,7 @@
  *   (clock.ts), and
  * - the event loop calls when a result has come or a worker has ended.
  *
- * It never blocks, and it is not entered twice. protocol.ts says how parent and workers understand each other.
+ * It never blocks. A callback that blocks, which it calls, enters it again. protocol.ts says how parent and workers understand each other.
  *
  * **When a process dies here.** A worker that was killed is noticed by its exit code, at most 25 ms later; its task, if
  * it had one, fails with a WorkerLostError, and another worker is forked. When the parent dies, the kernel ends the
@@ -22,6 +22,7 @@ import { constants } from 'node:os';
 import { checkAbortSignal } from '../arguments.js';
 import { onBlocking, serveOthers } from '../clock.js';
 import { CancelledError, RuntimeError, TimeoutError, WorkerLostError } from '../errors.js';
+import { startTogether } from '../fork.js';
 import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
 import type { BaseProcess, ProcessOptions } from '../process.js';
@@ -42,7 +43,7 @@ import {
   type Task,
 } from './protocol.js';
 import { restoreError, type RemoteError } from './remote_errors.js';
-import { work, type Callable, type WorkerSetup } from './worker.js';
+import { rehearseWork, work, type Callable, type WorkerSetup } from './worker.js';
 
 /** What was submitted in one call: a function, and the tasks that it makes. */
 export interface Job {
@@ -51,6 +52,8 @@ export interface Job {
   readonly flags: number;
   /** Milliseconds for each task, or each item of one; undefined: no limit. */
   readonly limit?: number | undefined;
+  /** Somebody is about to block until it is done: its workers need not leave the parent a moment. */
+  readonly urgent?: boolean;
   /** Whether it can be called off: `Engine.callOff`. */
   readonly canBeOff?: boolean;
   /** Nobody waits for it any more. */
@@ -95,6 +98,8 @@ interface Course {
   unfinished: number;
   /** Whether it may make more. */
   queued: boolean;
+  /** It is making one, and what it calls for that may want another task of somebody else. */
+  feeding: boolean;
   /** A task that it has made and that could not be put yet. */
   held: unknown[] | undefined;
   /** Its switch on the board, + 1; 0: none. */
@@ -146,6 +151,8 @@ export interface WorkerStats {
   rss: number | null;
 }
 
+let rehearsed = false;
+
 export class Engine {
   readonly #options: EngineOptions;
   readonly #owner = native.getpid();
@@ -160,6 +167,8 @@ export class Engine {
   #missing = false;
   #sinceRefresh = 0;
   #wanted = 0;
+  /** A generation has begun, and its workers are forked once they have something to do. */
+  #unhired = false;
   #held = false;
   #members: Member[] = [];
   /** Of older generations. */
@@ -181,6 +190,8 @@ export class Engine {
   #lastSwitch = 0;
   /** Initializers that have failed since one succeeded. */
   #failedStarts = 0;
+  /** Waits until the workers that were forked last have come to life. */
+  #starts: (() => void) | undefined;
   #startError: unknown;
   /** Since when there is work, and no worker could be forked. */
   #withoutSince: number | undefined;
@@ -236,7 +247,7 @@ export class Engine {
       if (!isLost) return undefined;
       number = this.#adopt(value);
     }
-    if (number >= this.#known) this.#missing = true;
+    if (number >= this.#known && !this.#unhired) this.#missing = true;
     (this.#met ??= []).push(value);
     return number;
   }
@@ -260,7 +271,14 @@ export class Engine {
   /** @throws RuntimeError in a child, or the pool is broken. */
   submit(job: Job): void {
     this.checkUsable();
-    this.#courses.set(job, { count: 0, unfinished: 0, queued: true, held: undefined, which: 0 });
+    this.#courses.set(job, {
+      count: 0,
+      unfinished: 0,
+      queued: true,
+      feeding: false,
+      held: undefined,
+      which: 0,
+    });
     this.#queue.push(job);
     this.#alone(() => this.#pump());
     if (this.idle) return;
@@ -301,6 +319,7 @@ export class Engine {
       if (course !== undefined) course.queued = false;
       this.#forgetIfDone(job);
     }
+    if (this.#unhired) this.#hireGeneration();
   }
 
   #dequeue(job: Job): void {
@@ -327,6 +346,7 @@ export class Engine {
   #feed(job: Job): boolean {
     const course = this.#courses.get(job);
     if (course === undefined) return true;
+    if (course.feeding) return false;
     while (!job.finished) {
       try {
         if (this.#isFull() || !this.#mayFeed(job)) return false;
@@ -335,9 +355,12 @@ export class Engine {
         job.abandon(error as Error);
         return true;
       }
+      course.feeding = true;
       const items = course.held ?? job.nextTask();
+      course.feeding = false;
       if (items === undefined) return job.fed;
       course.held = undefined;
+      this.#grow();
       try {
         if (!this.#send(job, course, items)) {
           course.held = items;
@@ -355,17 +378,10 @@ export class Engine {
     let number = kinNumber(job.fn);
     if (number === undefined) {
       // What has a name needs no number.
-      if (this.#known >= 0 && hasReference(job.fn)) {
-        this.#grow();
-        return true;
-      }
+      if (this.#known >= 0 && hasReference(job.fn)) return true;
       number = this.#adopt(job.fn);
     }
-    if (number < this.#known) {
-      this.#grow();
-      return true;
-    }
-    return this.#refresh((job.flags & MODE_BITS) === Mode.apply);
+    return number < this.#known || this.#unhired || this.#refresh(job);
   }
 
   /** False: something in it is not known to the workers, and fresh ones cannot be forked now. */
@@ -382,7 +398,7 @@ export class Engine {
       const tag = this.#generation & 0xff;
       const bytes = this.#tasks.putLabelled(task, label, this.#context, tag, mayPut);
       if (bytes < 0) {
-        if (this.#refresh((job.flags & MODE_BITS) === Mode.apply)) continue;
+        if (this.#refresh(job)) continue;
         course.count--;
         return false;
       }
@@ -394,6 +410,7 @@ export class Engine {
       course.unfinished++;
       const kin = this.#met;
       this.#pending.set(number, { job, index, bytes, generation: this.#generation, kin });
+      if (this.#unhired && this.#sinceRefresh >= this.#wanted) this.#hireGeneration();
       return true;
     }
   }
@@ -458,9 +475,11 @@ export class Engine {
   /**
    * Takes what has come, looks after the workers and the limits, and puts what there is to put.
    *
-   * @param limitMs it stops after so long. @returns whether there may be more.
+   * @param limitMs it stops after so long.
+   * @param nested also from a callback that it is calling.
+   * @returns whether there may be more.
    */
-  service(limitMs = Infinity): boolean {
+  service(limitMs = Infinity, nested = false): boolean {
     if (native.getpid() !== this.#owner || this.#ending === 'over') return false;
     let more = false;
     this.#alone(() => {
@@ -480,18 +499,19 @@ export class Engine {
         this.#stopServing?.();
         this.#stopServing = undefined;
       }
-    });
+    }, nested);
     return more;
   }
 
-  /** Callbacks and iterables run in it, and what they call comes here again: in vain. */
-  #alone(action: () => void): void {
-    if (this.#busy) return;
+  /** Callbacks and iterables run in it. What they call comes here again in vain, unless they wait for it. */
+  #alone(action: () => void, nested = false): void {
+    const outer = this.#busy;
+    if (outer && !nested) return;
     this.#busy = true;
     try {
       action();
     } finally {
-      this.#busy = false;
+      this.#busy = outer;
     }
   }
 
@@ -545,6 +565,7 @@ export class Engine {
   // --- workers
 
   #sweep(time: number): void {
+    this.#awaitStarts();
     for (const member of [...this.#members, ...this.#retired]) {
       // What a callback did may have ended it meanwhile.
       if (member.isGone) continue;
@@ -566,6 +587,7 @@ export class Engine {
 
   /** It has ended: who knows what became of its task. */
   #bury(member: Member): void {
+    if (member.isGone) return;
     const { process, index } = member;
     const exitcode = process.exitcode!;
     const { pid } = process;
@@ -683,7 +705,8 @@ export class Engine {
 
   /** More of a generation that was begun with fewer. */
   #grow(): void {
-    if (this.#wanted >= this.#options.processes || this.#pending.size < this.#wanted) return;
+    if (this.#unhired || this.#wanted >= this.#options.processes) return;
+    if (this.#pending.size < this.#wanted) return;
     this.#wanted++;
     this.#repopulate();
   }
@@ -691,36 +714,56 @@ export class Engine {
   /**
    * Fresh workers, that know all functions there are now.
    *
-   * @param single for one task. @returns false: not now.
+   * They are forked before the call that asks for them returns. @returns false: not now.
    */
-  #refresh(single: boolean): boolean {
+  #refresh(job: Job): boolean {
     const { processes } = this.#options;
     if (this.#known >= 0) {
       this.#buryRetired();
       const full = this.#retired.length >= processes || this.#indices.length < processes;
       if (full || this.#generation - this.#oldestPut() > MOST_GENERATIONS) return false;
       // Closures that are used once: one worker for each is enough.
+      const single = (job.flags & MODE_BITS) === Mode.apply;
       this.#wanted = single && this.#sinceRefresh <= 1 ? 1 : processes;
       this.#retired.push(...this.#members);
       this.#members = [];
       this.#generation++;
     } else {
       this.#wanted = processes;
+      if (!rehearsed) this.#rehearse();
     }
     this.#sinceRefresh = 0;
     this.#board.generation = this.#generation;
     this.#tasks.native.wakeAll();
-    this.#held = true;
-    this.#board.hold = Hold.forking;
+    this.#held = job.urgent !== true;
+    this.#board.hold = this.#held ? Hold.forking : Hold.no;
+    this.#known = kinCount();
+    this.#unhired = true;
+    return true;
+  }
+
+  /** Once in a process, before its first workers. */
+  #rehearse(): void {
+    rehearsed = true;
+    const task: Task = [Math.abs as Task[0], [1]];
+    this.#tasks.putLabelled(task, [Mode.apply, 0], this.#context, 0);
+    this.#put++;
+    const index = this.#indices.at(-1)!;
+    rehearseWork(this.#setup(index, []));
+    this.#drain();
+    this.#board.clear(index);
+  }
+
+  #hireGeneration(): void {
+    this.#unhired = false;
     this.#known = kinCount();
     try {
       this.#hire(this.#wanted);
     } catch (error) {
-      if (this.#members.length === 0) throw error;
-    } finally {
-      this.#board.hold = Hold.brief;
+      // The system has no room for a process. Nobody would do what was put.
+      if (this.#members.length === 0) this.failAll(error as Error);
     }
-    return true;
+    if (this.#held) this.#board.hold = Hold.brief;
   }
 
   /** The oldest generation that a task has which nobody has taken. */
@@ -739,23 +782,28 @@ export class Engine {
 
   /** @throws Error EAGAIN, ENOMEM, EMFILE: no room for a process. */
   #hire(count: number): void {
-    const { initializer, initargs = [], maxTasksPerChild, makeProcess } = this.#options;
+    this.#awaitStarts();
+    this.#starts = startTogether(() => this.#startWorkers(count));
+  }
+
+  /** Those that did not come to life are buried as others, and say why here. */
+  #awaitStarts(): void {
+    const starts = this.#starts;
+    this.#starts = undefined;
+    try {
+      starts?.();
+    } catch (error) {
+      this.#startError ??= error;
+    }
+  }
+
+  #startWorkers(count: number): void {
     const kin = allKin();
     for (let i = 0; i < count; i++) {
       const index = this.#indices.pop()!;
       this.#board.clear(index);
-      const setup: WorkerSetup = {
-        tasks: this.#tasks,
-        results: this.#results,
-        board: this.#board,
-        index,
-        generation: this.#generation,
-        initializer,
-        initargs,
-        maxTasks: maxTasksPerChild ?? Infinity,
-        kin,
-      };
-      const process = makeProcess({ target: work, args: [setup] });
+      const args = [this.#setup(index, kin)];
+      const process = this.#options.makeProcess({ target: work, args });
       try {
         process.start();
       } catch (error) {
@@ -769,28 +817,38 @@ export class Engine {
     }
   }
 
+  #setup(index: number, kin: readonly object[]): WorkerSetup {
+    const { initializer, initargs = [], maxTasksPerChild } = this.#options;
+    return {
+      tasks: this.#tasks,
+      results: this.#results,
+      board: this.#board,
+      index,
+      generation: this.#generation,
+      initializer,
+      initargs,
+      maxTasks: maxTasksPerChild ?? Infinity,
+      kin,
+    };
+  }
+
   // --- waiting
 
   /**
    * Waits, looking after everything, until `done` or the time is up.
    *
-   * @throws RuntimeError in a child; in a callback, or an iterable, of this pool: it would be for ever.
+   * @throws RuntimeError in a child.
    */
   waitUntil(done: () => boolean, milliseconds: number): boolean {
     this.checkOwner();
     const end = milliseconds < 0 ? Infinity : now() + milliseconds;
     for (;;) {
-      this.service();
+      this.service(Infinity, true);
       serveOthers(this.#serve);
       if (done()) return true;
       const left = end - now();
       if (left <= 0) return false;
       if (this.#ending === 'over') return false;
-      if (this.#busy) {
-        throw new RuntimeError(
-          'a callback, or an iterable, cannot wait for its own pool, whose results come when it has returned',
-        );
-      }
       this.#results.waitForMessage(Math.min(left, SLICE_MS));
     }
   }
@@ -885,6 +943,7 @@ export class Engine {
 
   #over(): void {
     this.#ending = 'over';
+    this.#awaitStarts();
     for (const member of [...this.#members, ...this.#retired]) member.isGone = true;
     this.#members = [];
     this.#retired = [];

@@ -191,15 +191,25 @@ export class Pool {
     kwds?: Record<string, unknown> | null,
     options?: JobOptions<Awaited<R>>,
   ): Awaited<R> {
-    return this.applyAsync(fn, args, kwds, options).get();
+    return this.#apply(fn, args, kwds, options, true).get();
   }
 
   /** As `apply`; answers at once. Mirrors `Pool.apply_async`. */
   applyAsync<A extends readonly unknown[], R>(
     fn: TaskFunction<A, R>,
-    args: A | Iterable<unknown> = [],
+    args?: A | Iterable<unknown>,
+    kwds?: Record<string, unknown> | null,
+    options?: JobOptions<Awaited<R>>,
+  ): AsyncResult<Awaited<R>> {
+    return this.#apply(fn, args, kwds, options, false);
+  }
+
+  #apply<R>(
+    fn: unknown,
+    args: Iterable<unknown> = [],
     kwds: Record<string, unknown> | null = {},
     options: JobOptions<Awaited<R>> = {},
+    urgent: boolean,
   ): AsyncResult<Awaited<R>> {
     this.#checkRunning();
     checkCallable(fn, 'func');
@@ -208,7 +218,7 @@ export class Pool {
     options.signal?.throwIfAborted();
     const all: unknown[] = [...args];
     if (kwds !== null && Object.keys(kwds).length > 0) all.push(kwds);
-    const setup = { ...options, fn: fn as never, mode: Mode.apply };
+    const setup = { ...options, fn: fn as never, mode: Mode.apply, urgent };
     return this.#submit(new ApplyResult<Awaited<R>>(this.#engine, setup, all));
   }
 
@@ -226,7 +236,7 @@ export class Pool {
     chunksize?: number | null,
     options?: MapOptions<Awaited<R>[]>,
   ): Awaited<R>[] {
-    return this.mapAsync(fn, iterable, chunksize, options).get();
+    return this.#map(fn as never, Mode.map, iterable, chunksize, options, true).get();
   }
 
   /** As `map`; answers at once. Mirrors `Pool.map_async`. */
@@ -234,9 +244,9 @@ export class Pool {
     fn: (item: T) => R,
     iterable: Iterable<T>,
     chunksize?: number | null,
-    options: MapOptions<Awaited<R>[]> = {},
+    options?: MapOptions<Awaited<R>[]>,
   ): AsyncResult<Awaited<R>[]> {
-    return this.#map(fn as never, Mode.map, iterable, chunksize, options);
+    return this.#map(fn as never, Mode.map, iterable, chunksize, options, false);
   }
 
   /** As `map`, of items that are the arguments: `fn(...item)`. */
@@ -246,7 +256,7 @@ export class Pool {
     chunksize?: number | null,
     options?: MapOptions<Awaited<R>[]>,
   ): Awaited<R>[] {
-    return this.starmapAsync(fn, iterable, chunksize, options).get();
+    return this.#map(fn as never, Mode.starmap, iterable, chunksize, options, true).get();
   }
 
   /** As `starmap`; answers at once. Mirrors `Pool.starmap_async`. */
@@ -254,9 +264,9 @@ export class Pool {
     fn: (...args: never[]) => R,
     iterable: Iterable<Iterable<unknown>>,
     chunksize?: number | null,
-    options: MapOptions<Awaited<R>[]> = {},
+    options?: MapOptions<Awaited<R>[]>,
   ): AsyncResult<Awaited<R>[]> {
-    return this.#map(fn as never, Mode.starmap, iterable, chunksize, options);
+    return this.#map(fn as never, Mode.starmap, iterable, chunksize, options, false);
   }
 
   #map<R>(
@@ -264,7 +274,8 @@ export class Pool {
     mode: number,
     iterable: unknown,
     chunksize: number | null | undefined,
-    options: MapOptions<R[]>,
+    options: MapOptions<R[]> = {},
+    urgent: boolean,
   ): AsyncResult<R[]> {
     this.#checkRunning();
     checkCallable(fn, 'func');
@@ -276,7 +287,8 @@ export class Pool {
       chunksize === undefined || chunksize === null
         ? Math.ceil(items.length / (4 * this.#engine.processes))
         : checkPositive(chunksize, 'chunksize', () => badChunksize(chunksize));
-    const setup = { ...rest, fn, mode, progress: this.#progress(progress, items.length) };
+    const bar = this.#progress(progress, items.length);
+    const setup = { ...rest, fn, mode, urgent, progress: bar };
     const result = new MapResult<R>(this.#engine, setup, items, size);
     return items.length === 0 ? result : this.#submit(result);
   }

@@ -9,7 +9,7 @@
 import { inspect } from 'node:util';
 import { checkAbortSignal } from '../arguments.js';
 import { abortable, endAfter, leftUntil, timeoutMs } from '../clock.js';
-import { StopIteration, TimeoutError, ValueError } from '../errors.js';
+import { RuntimeError, StopIteration, TimeoutError, ValueError } from '../errors.js';
 import type { AsyncOptions } from '../process.js';
 import type { Engine, Job } from './engine.js';
 import type { Progress } from './progress.js';
@@ -31,6 +31,8 @@ export interface JobSetup<T> extends JobOptions<T> {
   fn: Callable;
   mode: number;
   progress?: Progress | undefined;
+  /** Whoever has asked for it blocks until it is there. */
+  urgent?: boolean;
 }
 
 /** What is thrown by the program's own callback is an uncaught error, and nobody's result. */
@@ -86,6 +88,7 @@ abstract class BaseJob<T> {
   readonly flags: number;
   readonly limit: number | undefined;
   readonly canBeOff: boolean;
+  readonly urgent: boolean;
   protected readonly engine: Engine;
   protected readonly options: Omit<JobSetup<T>, 'fn' | 'mode'>;
   readonly #stopListening: (() => void) | undefined;
@@ -96,6 +99,7 @@ abstract class BaseJob<T> {
     this.flags = mode | flags;
     this.limit = limitOf(options.timeout);
     this.options = options;
+    this.urgent = options.urgent ?? false;
     const signal = checkAbortSignal(options.signal);
     this.canBeOff = signal !== undefined;
     engine.checkUsable();
@@ -190,7 +194,11 @@ export abstract class AsyncResult<T> extends BaseJob<T> implements PromiseLike<T
   /** Waits until the result is there, or the time is up. */
   wait(timeout?: number | null): void {
     const milliseconds = timeoutMs(timeout);
-    if (!this.finished) this.engine.waitUntil(() => this.finished, milliseconds);
+    if (this.finished) return;
+    if (this.#isSettling) {
+      throw new RuntimeError('a callback cannot wait for the result that it is called with');
+    }
+    this.engine.waitUntil(() => this.finished, milliseconds);
   }
 
   /** Whether the result, or an error, is there. */
@@ -354,6 +362,7 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   #ready: Item<T>[] = [];
   #first = 0;
   #over: { error: unknown } | undefined;
+  #isCalling = false;
   readonly #waiting = new Set<() => void>();
 
   /** @internal */
@@ -459,10 +468,12 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
     this.#back++;
     this.#sizes.delete(index);
     const { callback, errorCallback } = this.options;
+    this.#isCalling = true;
     for (const item of items) {
       if ('error' in item) call(errorCallback, item.error);
       else call(callback, item.value);
     }
+    this.#isCalling = false;
     this.options.progress?.advance(items.length);
     if (this.#ordered) {
       this.#early.set(index, items);
@@ -521,7 +532,12 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   }
 
   #wait(milliseconds: number): IteratorResult<T> {
-    if (!this.#isThere()) this.engine.waitUntil(() => this.#isThere(), milliseconds);
+    if (!this.#isThere()) {
+      if (this.#isCalling) {
+        throw new RuntimeError('a callback cannot wait for the results that it is called with');
+      }
+      this.engine.waitUntil(() => this.#isThere(), milliseconds);
+    }
     return this.#result();
   }
 

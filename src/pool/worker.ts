@@ -103,6 +103,13 @@ class Worker {
     }
   }
 
+  /** Does one task that is there, in the parent: what is compiled here need not be compiled by each worker. */
+  rehearse(): void {
+    this.#hold();
+    const taken = this.#take();
+    if (typeof taken === 'object') void this.#perform(taken);
+  }
+
   async #initialize(): Promise<void> {
     const { initializer, initargs, index, results } = this.#setup;
     try {
@@ -319,6 +326,10 @@ interface Taken {
 interface Outcome {
   status: number;
   value: unknown;
+}
+
+export function rehearseWork(setup: WorkerSetup): void {
+  new Worker(setup).rehearse();
 }
 
 /** What tasks have left in the event loop may go on for so long when the worker is to end. */
