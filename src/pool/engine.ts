@@ -572,6 +572,11 @@ export class Engine {
       if (member.process.exitcode !== null) this.#bury(member);
       else if (this.#timed > 0) this.#checkLimit(member, time);
     }
+    // What an older generation has left untouched may keep all of a small one busy.
+    if (!this.#unhired && this.#wanted < this.#options.processes && !this.#isOver()) {
+      const untaken = this.#tasks.native.size();
+      this.#wanted = Math.min(this.#options.processes, this.#wanted + untaken);
+    }
     this.#repopulate();
   }
 
