@@ -260,9 +260,9 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
   }
   native.close(statusWrite);
   if (together === undefined) {
-    awaitStart(pid as number, statusRead, true);
+    awaitStart(pid as number, statusRead);
   } else {
-    const one: Starting = { pid: pid as number, statusRead };
+    const one: Starting = { pid: pid as number, statusRead, since: performance.now() };
     starting.add(one);
     together.push(one);
   }
@@ -272,6 +272,7 @@ export function forkProcess<T>(main: (argument: T) => void, argument: T): number
 interface Starting {
   pid: number;
   statusRead: number;
+  since: number;
 }
 
 /** Children that were forked and are not known to have reached JavaScript, of those that are started together. */
@@ -281,47 +282,40 @@ let together: Starting[] | undefined;
 /**
  * Calls `body`, which starts several processes: nobody waits until they have reached their first line of JavaScript.
  *
- * @returns waits for that. It must be called at some time; it throws as forkProcess does, but leaves a child that has
- *   ended for its Process to find.
+ * @returns looks whether they have, and must be called until it answers that this is known of all. A child that has
+ *   ended is left for its Process to find.
  */
-export function startTogether(body: () => void): () => void {
+export function startTogether(body: () => void): () => boolean {
   const mine: Starting[] = [];
   const outer = together;
   together = mine;
   try {
     body();
-  } catch (error) {
-    awaitStarts(mine);
-    throw error;
   } finally {
     together = outer;
   }
   return () => {
-    const [failure] = awaitStarts(mine);
-    if (failure !== undefined) throw failure;
+    for (const one of mine.splice(0)) if (!isSettled(one)) mine.push(one);
+    return mine.length === 0;
   };
 }
 
-/** @returns what was the matter with those that have not started. */
-function awaitStarts(those: Starting[]): unknown[] {
-  const failures: unknown[] = [];
-  for (const one of those.splice(0)) {
-    starting.delete(one);
-    try {
-      awaitStart(one.pid, one.statusRead, false);
-    } catch (error) {
-      failures.push(error);
-    }
+function isSettled(one: Starting): boolean {
+  const isLate = performance.now() - one.since > START_TIMEOUT_MS;
+  if (!isLate && native.poll(new Int32Array([one.statusRead, 1 /* POLLIN */, 0]), 0) === 0) {
+    return false;
   }
-  return failures;
+  starting.delete(one);
+  native.close(one.statusRead);
+  if (isLate) native.kill(one.pid, 9);
+  return true;
 }
 
 /** What the child writes when it runs. Made before the fork, so that writing it needs nothing. */
 const STARTED = Buffer.from([1]);
 const STATUS_BYTES = 256;
 
-/** @param reap whether a child that did not start is nobody else's to wait for. */
-function awaitStart(pid: number, statusRead: number, reap: boolean): void {
+function awaitStart(pid: number, statusRead: number): void {
   const answer = Buffer.alloc(STATUS_BYTES);
   const slot = new Int32Array([statusRead, 1 /* POLLIN */, 0]);
   let got = 0;
@@ -337,7 +331,7 @@ function awaitStart(pid: number, statusRead: number, reap: boolean): void {
     native.close(statusRead);
   }
   if (got === 1 && answer[0] === STARTED[0]) return;
-  const status = reap ? ` (wait status ${native.waitPidTimeout(pid, -1)})` : '';
+  const status = native.waitPidTimeout(pid, -1);
   if (late) {
     throw new RuntimeError(
       `the child did not reach its first line of JavaScript within ${START_TIMEOUT_MS / 1000} s and was ` +
@@ -346,7 +340,7 @@ function awaitStart(pid: number, statusRead: number, reap: boolean): void {
   }
   if (got > 1) throw childFailure(answer.toString('utf8', 0, got));
   throw new RuntimeError(
-    `the child died before its first line of JavaScript${status}. Fork before native ` +
+    `the child died before its first line of JavaScript (wait status ${status}). Fork before native ` +
       'libraries with threads of their own are in use, or use spawn',
   );
 }

@@ -29,7 +29,7 @@ import { registerInternal, registerReducer } from './codec/hooks.js';
 import { ERROR_CLASSES, PicklingError, UnpicklingError } from './errors.js';
 import type * as Handles from './handles.js';
 import { lazyPart } from './lazy_builtin.js';
-import { registerName, registerNamespace } from './registry.js';
+import { registerName, registerNamespace, registryVersion } from './registry.js';
 
 export { registerInternal };
 export { BULK_MIN } from './codec/format.js';
@@ -67,6 +67,9 @@ export const decode: typeof Codec.decode = (head, start, end, bulk, fds) =>
 export function hasReference(value: object): boolean {
   return prepareCodec().referenceOf(value) !== undefined;
 }
+
+/** Grows with every registration. */
+export const registrations = registryVersion;
 
 /** See references.ts. */
 export function hasPrivateMembers(Class: object): boolean {

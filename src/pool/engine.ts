@@ -27,7 +27,7 @@ import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
 import type { BaseProcess, ProcessOptions } from '../process.js';
 import { Channel, NOTHING } from '../queues.js';
-import { hasReference, type EncodeContext } from '../reduction.js';
+import { hasReference, registrations, type EncodeContext } from '../reduction.js';
 import { portrait } from './closures.js';
 import {
   Board,
@@ -164,6 +164,8 @@ export class Engine {
   #generation = 0;
   /** Workers of this generation know the functions with smaller numbers. */
   #known = -1;
+  /** And what was registered by then. */
+  #registrations = 0;
   #missing = false;
   #sinceRefresh = 0;
   #wanted = 0;
@@ -190,8 +192,8 @@ export class Engine {
   #lastSwitch = 0;
   /** Initializers that have failed since one succeeded. */
   #failedStarts = 0;
-  /** Waits until the workers that were forked last have come to life. */
-  #starts: (() => void) | undefined;
+  /** Whether workers that were forked lately have come to life; they are buried as others if they do not. */
+  #starts: (() => boolean)[] = [];
   #startError: unknown;
   /** Since when there is work, and no worker could be forked. */
   #withoutSince: number | undefined;
@@ -376,12 +378,15 @@ export class Engine {
   /** Whether the workers know its function, or fresh ones that do can be forked now. */
   #mayFeed(job: Job): boolean {
     let number = kinNumber(job.fn);
+    // Names that the workers do not know.
+    const isOutdated = this.#known >= 0 && registrations() !== this.#registrations;
     if (number === undefined) {
       // What has a name needs no number.
-      if (this.#known >= 0 && hasReference(job.fn)) return true;
+      if (this.#known >= 0 && !isOutdated && hasReference(job.fn)) return true;
       number = this.#adopt(job.fn);
     }
-    return number < this.#known || this.#unhired || this.#refresh(job);
+    const isKnown = number < this.#known && !isOutdated;
+    return isKnown || this.#unhired || this.#refresh(job);
   }
 
   /** False: something in it is not known to the workers, and fresh ones cannot be forked now. */
@@ -564,8 +569,12 @@ export class Engine {
 
   // --- workers
 
+  #lookAtStarts(): void {
+    if (this.#starts.length > 0) this.#starts = this.#starts.filter((isSettled) => !isSettled());
+  }
+
   #sweep(time: number): void {
-    this.#awaitStarts();
+    this.#lookAtStarts();
     for (const member of [...this.#members, ...this.#retired]) {
       // What a callback did may have ended it meanwhile.
       if (member.isGone) continue;
@@ -743,6 +752,7 @@ export class Engine {
     this.#held = job.urgent !== true;
     this.#board.hold = this.#held ? Hold.forking : Hold.no;
     this.#known = kinCount();
+    this.#registrations = registrations();
     this.#unhired = true;
     return true;
   }
@@ -787,19 +797,7 @@ export class Engine {
 
   /** @throws Error EAGAIN, ENOMEM, EMFILE: no room for a process. */
   #hire(count: number): void {
-    this.#awaitStarts();
-    this.#starts = startTogether(() => this.#startWorkers(count));
-  }
-
-  /** Those that did not come to life are buried as others, and say why here. */
-  #awaitStarts(): void {
-    const starts = this.#starts;
-    this.#starts = undefined;
-    try {
-      starts?.();
-    } catch (error) {
-      this.#startError ??= error;
-    }
+    this.#starts.push(startTogether(() => this.#startWorkers(count)));
   }
 
   #startWorkers(count: number): void {
@@ -943,12 +941,12 @@ export class Engine {
       }
     }
     for (const { process } of members) process.close();
+    this.#lookAtStarts();
     this.failAll(new CancelledError('the pool was terminated before this task had a result'));
   }
 
   #over(): void {
     this.#ending = 'over';
-    this.#awaitStarts();
     for (const member of [...this.#members, ...this.#retired]) member.isGone = true;
     this.#members = [];
     this.#retired = [];
@@ -957,6 +955,7 @@ export class Engine {
     this.#stopServing = undefined;
     this.#tasks.release();
     this.#results.release();
+    this.#lookAtStarts();
   }
 
   /** Waits for the workers to end, after `close`. */
