@@ -126,7 +126,9 @@ export const SLICE_MS = 25;
 const TURN_MS = 2;
 /** Tags of messages have eight bits: as many generations may be under way. */
 const MOST_GENERATIONS = 100;
-const MOST_PROCESSES = 704 / 4;
+/** Workers that are there at once: those that the pool has, and older ones that are not yet done. */
+const MOST_PLACES = 704;
+const MOST_PROCESSES = MOST_PLACES / 2;
 /** So many functions are kept for others that will look like them. */
 const MOST_PORTRAITS = 100;
 /** A worker that is told to end by SIGTERM, and does not, is killed after so long. */
@@ -213,7 +215,7 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options;
-    const places = 4 * options.processes;
+    const places = Math.min(MOST_PLACES, 4 * options.processes);
     if (options.processes > MOST_PROCESSES) {
       throw new RuntimeError(`a pool has at most ${MOST_PROCESSES} processes`);
     }
@@ -642,7 +644,10 @@ export class Engine {
 
   /** A worker that ends before its initializer has. */
   #failStart(pid: number | null, exitcode: number): void {
-    this.#failedStarts++;
+    // Killed from outside: that need not be so again.
+    const isKilled =
+      exitcode === -constants.signals.SIGKILL || exitcode === -constants.signals.SIGTERM;
+    this.#failedStarts += isKilled ? 0.1 : 1;
     const { onLost, processes } = this.#options;
     if (this.#ending !== 'no' && this.#ending !== 'close') return;
     const lost = workerLost('a worker', pid, exitcode);
@@ -650,7 +655,7 @@ export class Engine {
       this.#break(lost);
     } else if (this.#failedStarts >= Math.max(3, processes)) {
       const error = new RuntimeError(
-        `the pool is broken: its workers end before they can work, ${this.#failedStarts} in a row ` +
+        `the pool is broken: its workers end before they can work, again and again ` +
           `(exit code ${exitcode})${this.#startError === undefined ? '' : '; see the cause for what their initializer threw'}`,
         { cause: this.#startError },
       );

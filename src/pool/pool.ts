@@ -12,7 +12,7 @@ import { wrongType } from '../arguments.js';
 import { cpuCount } from '../cpu.js';
 import { ValueError } from '../errors.js';
 import type { AsyncOptions, BaseProcess, ProcessOptions } from '../process.js';
-import { Engine, type WorkerStats } from './engine.js';
+import { Engine, type Job, type WorkerStats } from './engine.js';
 import { progressBar, type Progress, type ProgressOptions } from './progress.js';
 import { Mode } from './protocol.js';
 import {
@@ -170,9 +170,9 @@ export class Pool {
     if (this.#state !== 'RUN') throw new ValueError('Pool not running');
   }
 
-  #submit<J extends { finished: boolean }>(job: J & Parameters<Engine['submit']>[0]): J {
-    // A pool in use is not one that was dropped.
-    this.#engine.submit(job);
+  #submit<J extends Job>(job: J, { signal }: JobOptions<never>): J {
+    if (signal?.aborted === true) job.abandon(signal.reason as Error);
+    else this.#engine.submit(job);
     return job;
   }
 
@@ -215,11 +215,10 @@ export class Pool {
     checkCallable(fn, 'func');
     checkIterable(args);
     checkOptions(options, JOB_OPTIONS);
-    options.signal?.throwIfAborted();
     const all: unknown[] = [...args];
     if (kwds !== null && Object.keys(kwds).length > 0) all.push(kwds);
     const setup = { ...options, fn: fn as never, mode: Mode.apply, urgent };
-    return this.#submit(new ApplyResult<Awaited<R>>(this.#engine, setup, all));
+    return this.#submit(new ApplyResult<Awaited<R>>(this.#engine, setup, all), options);
   }
 
   // --- many tasks
@@ -280,7 +279,6 @@ export class Pool {
     this.#checkRunning();
     checkCallable(fn, 'func');
     checkOptions(options, MAP_OPTIONS);
-    options.signal?.throwIfAborted();
     const items = listOf(iterable);
     const { progress, ...rest } = options;
     const size =
@@ -290,7 +288,7 @@ export class Pool {
     const bar = this.#progress(progress, items.length);
     const setup = { ...rest, fn, mode, urgent, progress: bar };
     const result = new MapResult<R>(this.#engine, setup, items, size);
-    return items.length === 0 ? result : this.#submit(result);
+    return items.length === 0 ? result : this.#submit(result, options);
   }
 
   #progress(
@@ -335,13 +333,12 @@ export class Pool {
     checkCallable(fn, 'func');
     checkIterable(iterable);
     checkOptions(options, MAP_OPTIONS);
-    options.signal?.throwIfAborted();
     const size = checkPositive(chunksize, 'chunksize', () => badChunksize(chunksize));
     const { progress, ...rest } = options;
     const { length } = iterable as { length?: unknown };
     const total = typeof length === 'number' ? length : undefined;
     const setup = { ...rest, fn, mode: Mode.map, progress: this.#progress(progress, total) };
-    return this.#submit(new IMapIterator<R>(this.#engine, setup, iterable, size, ordered));
+    return this.#submit(new IMapIterator<R>(this.#engine, setup, iterable, size, ordered), options);
   }
 
   // --- the end
