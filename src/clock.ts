@@ -82,9 +82,15 @@ export function onBlocking(service: () => void): () => void {
   return () => services.delete(service);
 }
 
-/** For a service that blocks in slices of its own: has the others called. */
-export function serveOthers(own: () => void): void {
-  for (const service of services) if (service !== own) service();
+/** For a service that blocks in slices of its own: has the others called. Answers whether there are any. */
+export function serveOthers(own: () => void): boolean {
+  let others = false;
+  for (const service of services) {
+    if (service === own) continue;
+    others = true;
+    service();
+  }
+  return others;
 }
 
 // What a parent looks after is not its child's business.

@@ -67,8 +67,14 @@ export class EOFError extends Error {}
 /** A barrier was aborted, reset or has lost a waiter (`threading.BrokenBarrierError`, a RuntimeError). */
 export class BrokenBarrierError extends RuntimeError {}
 
-/** A worker of an executor died (`concurrent.futures.process.BrokenProcessPool`, a RuntimeError). */
-export class BrokenProcessPool extends RuntimeError {}
+/** An executor cannot be used any more (`concurrent.futures.BrokenExecutor`, a RuntimeError). */
+export class BrokenExecutor extends RuntimeError {}
+
+/**
+ * A worker of an executor died (`concurrent.futures.process.BrokenProcessPool`). `cause` is the WorkerLostError that
+ * tells which one, and how.
+ */
+export class BrokenProcessPool extends BrokenExecutor {}
 
 /** A task's result could not be sent back (`multiprocessing.pool.MaybeEncodingError`). */
 export class MaybeEncodingError extends Error {}
@@ -87,6 +93,9 @@ export class StopIteration extends Error {}
 
 /** The task or future was cancelled before it had a result (`concurrent.futures.CancelledError`). */
 export class CancelledError extends Error {}
+
+/** A future has its outcome already (`concurrent.futures.InvalidStateError`). */
+export class InvalidStateError extends Error {}
 
 /**
  * Beyond Python: the process that held this robust lock died. The caller of `acquire` holds the lock now;
@@ -128,6 +137,7 @@ export const ERROR_CLASSES = {
   RuntimeError,
   EOFError,
   BrokenBarrierError,
+  BrokenExecutor,
   BrokenProcessPool,
   MaybeEncodingError,
   RemoteError,
@@ -135,6 +145,7 @@ export const ERROR_CLASSES = {
   UnpicklingError,
   StopIteration,
   CancelledError,
+  InvalidStateError,
   OwnerDiedError,
   WorkerLostError,
 } as const;

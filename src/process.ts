@@ -115,6 +115,8 @@ export class BaseProcess {
   /** @internal */ _parentName: string | null;
   /** @internal */ _popen: Popen | null = null;
   /** @internal */ _closed = false;
+  /** @internal It is nobody's daemon and may have children, but does not outlive its parent. */
+  _endsWithParent = false;
   /** @internal */ _target: Target | null | undefined;
   /** @internal */ _isClass: boolean;
   /** @internal */ _args: unknown[];

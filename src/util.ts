@@ -12,9 +12,20 @@ import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import { activeChildren } from './process.js';
 
+const steps: (() => void)[] = [];
+
+/**
+ * Registers what a process does at its end for children that do not end by themselves, before the others are joined.
+ * A forked child inherits it.
+ */
+export function beforeChildrenEnd(step: () => void): void {
+  steps.push(step);
+}
+
 /** Terminates the daemons, then waits for every child. */
 export function endChildren(): void {
   if (isRehearsal()) return;
+  for (const step of steps) step();
   for (const child of activeChildren()) {
     if (child.daemon) child._popen?.signal(osConstants().signals.SIGTERM);
   }

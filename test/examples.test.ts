@@ -128,6 +128,12 @@ const COMPARISONS: Record<string, Comparison> = {
   '21': {},
   '22': { child: /^(child)/ },
   '23': { child: /^(PID-N: .*)$/, replace: [[/^PID-\d+/gm, 'PID-N']] },
+  '24': {
+    // Three at a time are done in any order.
+    replace: [[/^(?=\d+$)/gm, 'result ']],
+    child: /^(result \d+)$/,
+    before: [[/^result [014]$/, /^result 81$/]],
+  },
   '25': { replace: [[/^\[42, None, 'hello'\]$/m, "[ 42, null, 'hello' ]"]] },
   '26': {
     child: /^Process pid (\d+) /,

@@ -22,12 +22,14 @@ const ERROR_CLASSES = [
   'RuntimeError',
   'EOFError',
   'BrokenBarrierError',
+  'BrokenExecutor',
   'BrokenProcessPool',
   'MaybeEncodingError',
   'RemoteError',
   'PicklingError',
   'UnpicklingError',
   'CancelledError',
+  'InvalidStateError',
   'OwnerDiedError',
   'WorkerLostError',
 ];
@@ -40,12 +42,15 @@ describe('import and require', () => {
     expect(differing).toEqual([]);
   });
 
-  it.each(['posix', 'sharedMemory', 'connection'])('do so for the sub-path %s', async (subPath) => {
-    const differing = await runJson<string[]>('package/dual.mjs', {
-      args: [`node-multiprocessing/${subPath}`],
-    });
-    expect(differing).toEqual([]);
-  });
+  it.each(['posix', 'sharedMemory', 'connection', 'concurrent'])(
+    'do so for the sub-path %s',
+    async (subPath) => {
+      const differing = await runJson<string[]>('package/dual.mjs', {
+        args: [`node-multiprocessing/${subPath}`],
+      });
+      expect(differing).toEqual([]);
+    },
+  );
 
   it('work from a CommonJS program, by name and by default', async () => {
     const { stdout } = await runOk({
@@ -101,7 +106,8 @@ describe('the error classes', () => {
     expect(stdout.trim().split('\n')).toEqual([
       'AuthenticationError < ProcessError',
       'BrokenBarrierError < RuntimeError',
-      'BrokenProcessPool < RuntimeError',
+      'BrokenExecutor < RuntimeError',
+      'BrokenProcessPool < BrokenExecutor',
       'BufferTooShort < ProcessError',
       'OwnerDiedError < ProcessError',
       'TimeoutError < ProcessError',

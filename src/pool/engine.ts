@@ -63,6 +63,8 @@ export interface Job {
   readonly fed: boolean;
   /** It makes no more tasks before somebody takes results. */
   readonly isHeldUp?: boolean;
+  /** Its next task is on its way to a worker. */
+  onPut?(): void;
   succeed(index: number, value: unknown): void;
   succeedEach?(index: number, values: unknown[], errors: ReadonlyMap<number, unknown>): void;
   fail(index: number, error: unknown): void;
@@ -77,8 +79,14 @@ export interface EngineOptions {
   maxTasksPerChild?: number | null | undefined;
   /** Makes a worker's process. */
   makeProcess: (options: ProcessOptions) => BaseProcess;
-  /** A worker was lost. True: it is not replaced, because the whole is over. */
+  /** A worker was lost, with a task or without. True: it is not replaced, because the whole is over. */
   onLost?: (error: WorkerLostError) => boolean;
+  /** So many tasks are put ahead of what is finished. */
+  mostAhead?: number;
+  /** Asked for a job, besides those that are submitted, when there is room for one. */
+  nextJob?: () => Job | undefined;
+  /** Called when a service is over, and the program's own code may run. */
+  onServed?: () => void;
 }
 
 /** A task that was put and has no result yet. */
@@ -122,6 +130,8 @@ interface Member {
 const MOST_BYTES_AHEAD = 64 << 20;
 /** A blocking call looks after the workers so often. */
 export const SLICE_MS = 25;
+/** The same, while other pools have something to do. */
+const SHORT_SLICE_MS = 2;
 /** On the event loop, results are taken for so long in one turn. */
 const TURN_MS = 2;
 /** Tags of messages have eight bits: as many generations may be under way. */
@@ -178,6 +188,8 @@ export class Engine {
   /** Of older generations. */
   #retired: Member[] = [];
   readonly #indices: number[] = [];
+  /** Of those that have done as many tasks as they may, and have not ended yet. */
+  readonly #leaving = new Set<number>();
   /** How often each worker was replaced. */
   readonly #restarts: number[] = [];
 
@@ -200,6 +212,7 @@ export class Engine {
   /** Since when there is work, and no worker could be forked. */
   #withoutSince: number | undefined;
   #broken: Error | undefined;
+  #brokenAt = Infinity;
 
   #ending: 'no' | 'close' | 'stop' | 'over' = 'no';
   #busy = false;
@@ -275,6 +288,17 @@ export class Engine {
   /** @throws RuntimeError in a child, or the pool is broken. */
   submit(job: Job): void {
     this.checkUsable();
+    this.#enrol(job);
+    this.#begin();
+  }
+
+  /** There are jobs to be had from `nextJob`. @throws RuntimeError in a child, or the pool is broken. */
+  feed(): void {
+    this.checkUsable();
+    this.#begin();
+  }
+
+  #enrol(job: Job): void {
     this.#courses.set(job, {
       count: 0,
       unfinished: 0,
@@ -284,8 +308,12 @@ export class Engine {
       which: 0,
     });
     this.#queue.push(job);
+  }
+
+  #begin(): void {
+    const outer = this.#busy;
     this.#alone(() => this.#pump());
-    if (this.idle) return;
+    if (this.idle && !outer) return;
     this.#watchLater();
     this.#stopServing ??= onBlocking(this.#serve);
   }
@@ -311,6 +339,18 @@ export class Engine {
 
   /** Puts what there is to put. */
   #pump(): void {
+    this.#pumpQueue();
+    // One that must wait holds up those behind it: they can still be cancelled.
+    while (this.#first === this.#queue.length && !this.#isFull()) {
+      const job = this.#options.nextJob?.();
+      if (job === undefined) break;
+      this.#enrol(job);
+      this.#pumpQueue();
+    }
+    if (this.#unhired) this.#hireGeneration();
+  }
+
+  #pumpQueue(): void {
     for (let at = 0; this.#first + at < this.#queue.length && !this.#isFull();) {
       const job = this.#queue[this.#first + at]!;
       if (!this.#feed(job)) {
@@ -323,7 +363,6 @@ export class Engine {
       if (course !== undefined) course.queued = false;
       this.#forgetIfDone(job);
     }
-    if (this.#unhired) this.#hireGeneration();
   }
 
   #dequeue(job: Job): void {
@@ -339,7 +378,7 @@ export class Engine {
 
   #isFull(): boolean {
     return (
-      this.#pending.size >= MOST_AHEAD ||
+      this.#pending.size >= (this.#options.mostAhead ?? MOST_AHEAD) ||
       this.#bytes > MOST_BYTES_AHEAD ||
       this.#ending === 'over' ||
       this.#broken !== undefined
@@ -365,6 +404,8 @@ export class Engine {
       if (items === undefined) return job.fed;
       course.held = undefined;
       this.#grow();
+      // A worker that was buried meanwhile may have been the end of it all.
+      if (this.#courses.get(job) !== course) return true;
       try {
         if (!this.#send(job, course, items)) {
           course.held = items;
@@ -405,7 +446,7 @@ export class Engine {
       const tag = this.#generation & 0xff;
       const bytes = this.#tasks.putLabelled(task, label, this.#context, tag, mayPut);
       if (bytes < 0) {
-        if (this.#refresh(job)) continue;
+        if (this.#refresh(job) && this.#courses.get(job) === course) continue;
         course.count--;
         return false;
       }
@@ -417,6 +458,7 @@ export class Engine {
       course.unfinished++;
       const kin = this.#met;
       this.#pending.set(number, { job, index, bytes, generation: this.#generation, kin });
+      job.onPut?.();
       if (this.#unhired && this.#sinceRefresh >= this.#wanted) this.#hireGeneration();
       return true;
     }
@@ -519,6 +561,7 @@ export class Engine {
       action();
     } finally {
       this.#busy = outer;
+      this.#options.onServed?.();
     }
   }
 
@@ -551,6 +594,7 @@ export class Engine {
       return;
     }
     if (status === Status.left) {
+      this.#leaving.add(number);
       this.#replace(number);
       return;
     }
@@ -604,13 +648,14 @@ export class Engine {
   /** It has ended: who knows what became of its task. */
   #bury(member: Member): void {
     if (member.isGone) return;
-    const { process, index } = member;
+    const { process, index, verdict } = member;
     const exitcode = process.exitcode!;
     const { pid } = process;
     // Before anything that may come here again.
     member.isGone = true;
     process.close();
-    if (this.#members.includes(member)) this.#countRestart(member);
+    const wasNeeded = this.#members.includes(member);
+    if (wasNeeded) this.#countRestart(member);
     this.#members = this.#members.filter((other) => other !== member);
     this.#retired = this.#retired.filter((other) => other !== member);
     const claim = this.#tasks.claim(index);
@@ -628,32 +673,42 @@ export class Engine {
     this.#indices.push(index);
     if (taken && !others) this.#lose(number, member, pid, exitcode);
     if (wasReady) this.#failedStarts = 0;
-    else if (this.#ending === 'no' || !this.idle) this.#failStart(pid, exitcode);
+    else if (this.#ending === 'no' || !this.idle) this.#failStart(process.name, pid, exitcode);
+    const hasLeft = this.#leaving.delete(index);
+    if (wasNeeded && wasReady && !hasLeft && verdict === undefined && this.#ending !== 'stop') {
+      this.#endIfLost(workerLost(process.name, pid, exitcode));
+    }
+  }
+
+  /** Whether it is over with this worker. */
+  #endIfLost(lost: WorkerLostError): boolean {
+    if (this.#options.onLost?.(lost) !== true) return false;
+    this.#break(lost);
+    return true;
   }
 
   #lose(number: number, member: Member, pid: number | null, exitcode: number): void {
     const { process, verdict } = member;
     const pending = this.#finish(number);
     if (pending === undefined) return;
-    const lost = workerLost(process.name, pid, exitcode);
+    const lost = workerLost(process.name, pid, exitcode, ' in the middle of the task');
+    if (verdict === undefined && this.#endIfLost(lost)) return;
     const error = verdict?.number === number ? verdict.error : lost;
     if (error !== undefined && !pending.job.finished) pending.job.fail(pending.index, error);
     this.#forgetIfDone(pending.job);
-    if (verdict === undefined && this.#options.onLost?.(lost) === true) this.#break(lost);
   }
 
   /** A worker that ends before its initializer has. */
-  #failStart(pid: number | null, exitcode: number): void {
+  #failStart(name: string, pid: number | null, exitcode: number): void {
     // Killed from outside: that need not be so again.
     const isKilled =
       exitcode === -constants.signals.SIGKILL || exitcode === -constants.signals.SIGTERM;
     this.#failedStarts += isKilled ? 0.1 : 1;
-    const { onLost, processes } = this.#options;
+    const { processes } = this.#options;
     if (this.#ending !== 'no' && this.#ending !== 'close') return;
-    const lost = workerLost('a worker', pid, exitcode);
-    if (onLost?.(lost) === true) {
-      this.#break(lost);
-    } else if (this.#failedStarts >= Math.max(3, processes)) {
+    const when = ' before it could work';
+    if (this.#endIfLost(workerLost(name, pid, exitcode, when, this.#startError))) return;
+    if (this.#failedStarts >= Math.max(3, processes)) {
       const error = new RuntimeError(
         `the pool is broken: its workers end before they can work, again and again ` +
           `(exit code ${exitcode})${this.#startError === undefined ? '' : '; see the cause for what their initializer threw'}`,
@@ -667,6 +722,7 @@ export class Engine {
   #break(error: Error): void {
     if (this.#broken !== undefined) return;
     this.#broken = error;
+    this.#brokenAt = now();
     this.failAll(error);
     for (const { process } of [...this.#members, ...this.#retired]) {
       process._popen?.signal(constants.signals.SIGTERM);
@@ -682,6 +738,7 @@ export class Engine {
     this.#bytes = 0;
     this.#timed = 0;
     for (const job of jobs) if (!job.finished) job.abandon(error);
+    for (let job; (job = this.#options.nextJob?.()) !== undefined;) job.abandon(error);
   }
 
   /** It has done as many tasks as it may, and is about to end. */
@@ -802,7 +859,17 @@ export class Engine {
 
   /** @throws Error EAGAIN, ENOMEM, EMFILE: no room for a process. */
   #hire(count: number): void {
-    this.#starts.push(startTogether(() => this.#startWorkers(count)));
+    let failure: unknown;
+    const start = (): void => {
+      try {
+        this.#startWorkers(count);
+      } catch (error) {
+        failure = error;
+      }
+    };
+    // Those that were started are looked at all the same.
+    this.#starts.push(startTogether(start));
+    if (failure !== undefined) throw failure;
   }
 
   #startWorkers(count: number): void {
@@ -852,12 +919,12 @@ export class Engine {
     const end = milliseconds < 0 ? Infinity : now() + milliseconds;
     for (;;) {
       this.service(Infinity, true);
-      serveOthers(this.#serve);
+      const others = serveOthers(this.#serve);
       if (done()) return true;
       const left = end - now();
       if (left <= 0) return false;
       if (this.#ending === 'over') return false;
-      this.#results.waitForMessage(Math.min(left, SLICE_MS));
+      this.#results.waitForMessage(Math.min(left, others ? SHORT_SLICE_MS : SLICE_MS));
     }
   }
 
@@ -975,6 +1042,7 @@ export class Engine {
 
   #joined(): boolean {
     if (this.#isOver()) return true;
+    this.#insist();
     if (this.#ending !== 'stop' && !(this.#ending === 'close' && this.idle)) return false;
     for (const member of [...this.#members, ...this.#retired]) {
       if (member.process._popen!.wait(SLICE_MS) === null) return false;
@@ -984,11 +1052,20 @@ export class Engine {
     return true;
   }
 
+  /** Workers of what is broken were told to end. */
+  #insist(): void {
+    if (now() - this.#brokenAt < GRACE_MS) return;
+    for (const { process } of [...this.#members, ...this.#retired]) {
+      process._popen?.signal(constants.signals.SIGKILL);
+    }
+  }
+
   async joinAsync(signal: AbortSignal | null | undefined): Promise<void> {
     this.checkOwner();
     checkAbortSignal(signal)?.throwIfAborted();
     while (!this.#joinedNow()) {
-      await new Promise((resolve) => setTimeout(resolve, 2));
+      const pause = this.#ending === 'stop' ? 2 : SLICE_MS;
+      await new Promise((resolve) => setTimeout(resolve, pause));
       signal?.throwIfAborted();
       this.service();
     }
@@ -996,6 +1073,7 @@ export class Engine {
 
   #joinedNow(): boolean {
     if (this.#ending === 'over') return true;
+    this.#insist();
     if (this.#ending !== 'stop') return false;
     for (const member of [...this.#members, ...this.#retired]) {
       if (member.process.exitcode === null) return false;
@@ -1031,11 +1109,18 @@ export class Engine {
   }
 }
 
-function workerLost(name: string, pid: number | null, exitcode: number): WorkerLostError {
+function workerLost(
+  name: string,
+  pid: number | null,
+  exitcode: number,
+  when = '',
+  cause?: unknown,
+): WorkerLostError {
   const signal = exitcode < 0 ? (SIGNALS.get(-exitcode) ?? `signal ${-exitcode}`) : null;
   const how = signal === null ? `ended with exit code ${exitcode}` : `was killed by ${signal}`;
-  const text = `the worker ${name} (pid ${pid}) ${how} in the middle of the task`;
-  return new WorkerLostError(text, { pid: pid!, exitcode, signal });
+  const text = `the worker ${name} (pid ${pid}) ${how}${when}`;
+  const options = cause === undefined ? undefined : { cause };
+  return new WorkerLostError(text, { pid: pid!, exitcode, signal }, options);
 }
 
 const SIGNALS = new Map(

@@ -41,12 +41,12 @@ class ForkPopen implements Popen {
     arrangeEnd();
     const pipe = hasPidfd() ? undefined : native.pipe(true);
     const [sentinelRead, sentinelWrite] = pipe ?? [];
-    const daemon = child.daemon;
+    const endsWithParent = child.daemon || child._endsWithParent;
     try {
       this.pid = forkProcess(runChild, {
         child,
         parent: this.#owner,
-        daemon,
+        endsWithParent,
         sentinelRead,
         sentinelWrite,
       });
@@ -55,7 +55,7 @@ class ForkPopen implements Popen {
       throw error;
     }
     if (sentinelWrite !== undefined) native.close(sentinelWrite);
-    native.trackChild(this.pid, daemon);
+    native.trackChild(this.pid, endsWithParent);
     this.#held = { fd: sentinelRead ?? this.#openPidfd(), owner: this.#owner };
     abandoned.register(this, this.#held, this);
   }
@@ -156,18 +156,19 @@ class ForkPopen implements Popen {
 interface ChildJob {
   child: BaseProcess;
   parent: number;
-  daemon: boolean;
+  endsWithParent: boolean;
   sentinelRead: number | undefined;
   sentinelWrite: number | undefined;
 }
 
 /** The child, on its empty stack. */
-function runChild({ child, parent, daemon, sentinelRead, sentinelWrite }: ChildJob): void {
+function runChild(job: ChildJob): void {
   if (isRehearsal()) return;
+  const { child, parent, endsWithParent, sentinelRead, sentinelWrite } = job;
   if (ownSentinelWrite !== undefined) native.close(ownSentinelWrite);
   if (sentinelRead !== undefined) native.close(sentinelRead);
   ownSentinelWrite = sentinelWrite;
-  if (daemon) dieWithParent(parent);
+  if (endsWithParent) dieWithParent(parent);
   bootstrap(child, endChildren);
 }
 
@@ -189,7 +190,7 @@ function hasPidfd(): boolean {
   return pidfdWorks;
 }
 
-/** The kernel ends a daemon with its parent, however that ends. */
+/** The kernel ends it with its parent, however that ends. */
 function dieWithParent(parent: number): void {
   try {
     native.setPdeathsig(osConstants().signals.SIGKILL);

@@ -12,7 +12,9 @@ import { fixtures } from '../support/paths.js';
 /** The titles of the cases in a fixture. */
 export function titlesOf(fixture: string): string[] {
   const text = readFileSync(path.join(fixtures, fixture), 'utf8');
-  return [...text.matchAll(/^(?:check|site)\(\s*(['"])(.*?)\1,/gm)].map(([, , title]) => title!);
+  return [...text.matchAll(/^(?:check(?:With)?|site)\(\s*(['"])(.*?)\1,/gm)].map(
+    ([, , title]) => title!,
+  );
 }
 
 export interface CaseOptions extends RunOptions {
