@@ -8,9 +8,10 @@
 
 import { inspect } from 'node:util';
 import { checkAbortSignal } from '../arguments.js';
-import { abortable, endAfter, leftUntil, timeoutMs } from '../clock.js';
+import { abortable, timeoutMs } from '../clock.js';
 import { RuntimeError, StopIteration, TimeoutError, ValueError } from '../errors.js';
 import type { AsyncOptions } from '../process.js';
+import { Line } from '../waiting.js';
 import type { Engine, Job } from './engine.js';
 import type { Progress } from './progress.js';
 import { EACH } from './protocol.js';
@@ -363,7 +364,16 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   #first = 0;
   #over: { error: unknown } | undefined;
   #isCalling = false;
-  readonly #waiting = new Set<() => void>();
+  #wakeLine: (() => void) | undefined;
+  /** Those who wait on the event loop: first come, first served. */
+  readonly #line = new Line<{ result: IteratorResult<T> } | { error: unknown }>(
+    (wake) => {
+      this.#wakeLine = wake;
+      if (this.#isThere()) queueMicrotask(() => this.#wake());
+      return () => (this.#wakeLine = undefined);
+    },
+    () => this.#attempt(),
+  );
 
   /** @internal */
   constructor(
@@ -489,7 +499,9 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   }
 
   #wake(): void {
-    for (const wake of this.#waiting) wake();
+    const wake = this.#wakeLine;
+    this.#wakeLine = undefined;
+    wake?.();
   }
 
   // --- for whoever iterates
@@ -546,21 +558,24 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
     signal?: AbortSignal | null | undefined,
   ): Promise<IteratorResult<T>> {
     signal?.throwIfAborted();
-    const end = endAfter(milliseconds);
-    // Somebody else who waits may be faster.
-    while (!this.#isThere()) {
+    if (!this.#line.empty || !this.#isThere()) {
       this.engine.resume();
-      if (this.#isThere()) break;
-      const isInTime = await abortable(leftUntil(end), signal, (done) => {
-        const look = (): void => {
-          if (this.#isThere()) done();
-        };
-        this.#waiting.add(look);
-        return () => this.#waiting.delete(look);
-      });
-      if (!isInTime) break;
+      const outcome = await this.#line.wait(milliseconds, signal, undefined);
+      if (outcome === undefined) throw new TimeoutError('the next result is not there yet');
+      if ('error' in outcome) throw outcome.error;
+      return outcome.result;
     }
     return this.#result();
+  }
+
+  /** For whoever waits first. */
+  #attempt(): { result: IteratorResult<T> } | { error: unknown } | undefined {
+    if (!this.#isThere()) return undefined;
+    try {
+      return { result: this.#result() };
+    } catch (error) {
+      return { error };
+    }
   }
 
   /**
