@@ -4,13 +4,11 @@
  *
  * Numbers count upwards and are never given twice; a child goes on counting where its parent was. So whoever was
  * forked when the count was n knows the numbers below n, and neither side may send the other one a number that
- * only it has given. Nothing is kept alive here but the one whose number others have, for as long as they are there:
+ * only it has given. Nothing is kept alive here:
  * whoever sends a function keeps it until the message is dealt with.
  */
 
 const numbers = new WeakMap<object, number>();
-/** Those that have the number of another one, to that one. */
-const likenesses = new WeakMap<object, object>();
 const living = new Map<number, WeakRef<object>>();
 const collected = new FinalizationRegistry<number>((number) => living.delete(number));
 let count = 0;
@@ -24,18 +22,14 @@ export function kinNumber(value: object): number | undefined {
   return numbers.get(value);
 }
 
-/** Gives it a number, or, with `like`, the number of that function, which is as good as this one. */
-export function adopt(value: object, like?: object): number {
+/** Gives it a number, if it has none. */
+export function adopt(value: object): number {
   const known = numbers.get(value);
   if (known !== undefined) return known;
-  const number = like === undefined ? count++ : adopt(like);
+  const number = count++;
   numbers.set(value, number);
-  if (like === undefined) {
-    living.set(number, new WeakRef(value));
-    collected.register(value, number);
-  } else {
-    likenesses.set(value, like);
-  }
+  living.set(number, new WeakRef(value));
+  collected.register(value, number);
   return number;
 }
 

@@ -139,8 +139,8 @@ const MOST_GENERATIONS = 100;
 /** Workers that are there at once: those that the pool has, and older ones that are not yet done. */
 const MOST_PLACES = 704;
 const MOST_PROCESSES = MOST_PLACES / 2;
-/** So many functions are kept for others that will look like them. */
-const MOST_PORTRAITS = 100;
+/** So many functions are kept for others that will look like them: all are looked at when a worker is forked. */
+const MOST_PORTRAITS = 8;
 /** A worker that is told to end by SIGTERM, and does not, is killed after so long. */
 const GRACE_MS = 1000;
 /** So long a pool that has work may be without a worker where the system has no room for one. */
@@ -221,8 +221,12 @@ export class Engine {
   #stopWatching: (() => void) | undefined;
   #stopServing: (() => void) | undefined;
   readonly #serve = (): void => void this.service();
-  /** Portraits of functions, to the first that had it; the latest ones, least recently used first. */
-  readonly #portraits = new Map<string, object>();
+  /** Functions that in every worker of this generation are what the text says (closures.ts). */
+  readonly #portraits = new Map<string, Function>();
+  /** Others that look like one of them, for as long as that holds. */
+  #twins = new WeakMap<object, object>();
+  /** Functions that the next generation is forked for. */
+  readonly #newcomers: Function[] = [];
   /** Functions in the task that is being encoded. */
   #met: object[] | undefined;
 
@@ -259,28 +263,50 @@ export class Engine {
   // --- functions
 
   #kinOf(value: object, isLost: boolean): number | undefined {
-    let number = kinNumber(value);
+    let number = this.#kinNumber(value);
     if (number === undefined) {
       if (!isLost) return undefined;
       number = this.#adopt(value);
     }
     if (number >= this.#known && !this.#unhired) this.#missing = true;
-    (this.#met ??= []).push(value);
+    (this.#met ??= []).push(this.#twins.get(value) ?? value);
     return number;
+  }
+
+  /** The number by which the workers know it. */
+  #kinNumber(value: object): number | undefined {
+    return kinNumber(this.#twins.get(value) ?? value);
   }
 
   #adopt(value: object): number {
     // The first generation has whatever there is: nobody need look.
     const text = typeof value === 'function' && this.#known >= 0 ? portrait(value) : undefined;
-    if (text === undefined) return adopt(value);
-    const like = this.#portraits.get(text);
-    this.#portraits.delete(text);
-    this.#portraits.set(text, like ?? value);
-    if (this.#portraits.size > MOST_PORTRAITS) {
-      const [oldest] = this.#portraits.keys();
-      this.#portraits.delete(oldest!);
+    const twin = text === undefined || this.#unhired ? undefined : this.#portraits.get(text);
+    if (twin !== undefined) {
+      this.#twins.set(value, twin);
+      return kinNumber(twin)!;
     }
-    return adopt(value, like);
+    if (text !== undefined) this.#newcomers.push(value as Function);
+    return adopt(value);
+  }
+
+  /** What holds for the workers that are forked now. */
+  #portray(): void {
+    this.#portraits.clear();
+    this.#twins = new WeakMap();
+    for (const fn of this.#newcomers.splice(0).slice(-MOST_PORTRAITS)) {
+      const text = portrait(fn);
+      if (text !== undefined) this.#portraits.set(text, fn);
+    }
+  }
+
+  /** Another worker of this generation is forked: what has changed since does not hold for all of them. */
+  #checkPortraits(): void {
+    for (const [text, fn] of this.#portraits) {
+      if (portrait(fn) === text) continue;
+      this.#portraits.delete(text);
+      this.#twins = new WeakMap();
+    }
   }
 
   // --- jobs
@@ -420,7 +446,7 @@ export class Engine {
 
   /** Whether the workers know its function, or fresh ones that do can be forked now. */
   #mayFeed(job: Job): boolean {
-    let number = kinNumber(job.fn);
+    let number = this.#kinNumber(job.fn);
     // Names that the workers do not know.
     const isOutdated = this.#known >= 0 && registrations() !== this.#registrations;
     if (number === undefined) {
@@ -768,6 +794,7 @@ export class Engine {
           // This may have hired already.
           continue;
         }
+        this.#checkPortraits();
         this.#hire(1);
       }
     } catch (error) {
@@ -834,6 +861,7 @@ export class Engine {
   #hireGeneration(): void {
     this.#unhired = false;
     this.#known = kinCount();
+    this.#portray();
     try {
       this.#hire(this.#wanted);
     } catch (error) {
