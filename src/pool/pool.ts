@@ -100,6 +100,10 @@ function checkOptions(options: unknown, known: readonly string[]): void {
   for (const key of Object.keys(options)) {
     if (!known.includes(key)) throw new TypeError(`got an unexpected option '${key}'`);
   }
+  for (const key of ['callback', 'errorCallback']) {
+    const callback = (options as Record<string, unknown>)[key];
+    if (callback !== undefined && callback !== null) checkCallable(callback, key);
+  }
 }
 
 const JOB_OPTIONS = ['callback', 'errorCallback', 'timeout', 'signal'];
@@ -111,9 +115,9 @@ function listOf(iterable: unknown): unknown[] {
   return [...iterable];
 }
 
-function checkIterable(value: unknown): asserts value is Iterable<unknown> {
+function checkIterable(value: unknown, name = 'iterable'): asserts value is Iterable<unknown> {
   if (typeof (value as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function') {
-    throw wrongType('iterable', 'iterable', value);
+    throw wrongType(name, 'iterable', value);
   }
 }
 
@@ -151,7 +155,7 @@ export class Pool {
       checkPositive(maxtasksperchild, 'maxtasksperchild', error);
     }
     const initargs = options.initargs ?? [];
-    checkIterable(initargs);
+    checkIterable(initargs, 'initargs');
     this.#engine = new Engine({
       processes,
       initializer,
@@ -213,7 +217,7 @@ export class Pool {
   ): AsyncResult<Awaited<R>> {
     this.#checkRunning();
     checkCallable(fn, 'func');
-    checkIterable(args);
+    checkIterable(args, 'args');
     checkOptions(options, JOB_OPTIONS);
     const all: unknown[] = [...args];
     if (kwds !== null && Object.keys(kwds).length > 0) all.push(kwds);

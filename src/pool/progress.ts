@@ -42,7 +42,9 @@ export function progressBar(
       stream,
       format: items === undefined ? WITHOUT_TOTAL : WITH_TOTAL,
       fps: DRAWS_PER_SECOND,
-      hideCursor: true,
+      // A program that is killed leaves the terminal as it is.
+      hideCursor: false,
+      linewrap: true,
       etaBuffer: 50,
       // A terminal that is closed, or Ctrl-C, is the program's affair.
       gracefulExit: false,
