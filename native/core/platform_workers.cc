@@ -412,6 +412,7 @@ pthread_t Thunks::main_thread;
 std::atomic<bool> Thunks::used{true};
 std::atomic<bool> Thunks::used_elsewhere{false};
 
+#if defined(__GLIBC__)
 // The virtual functions of NodePlatform that use its runner, on node 20 and on later ones. None returns
 // through memory, so the thunks' plain signature fits.
 static const char* const kRunnerUsers[] = {
@@ -424,6 +425,7 @@ static const char* const kRunnerUsers[] = {
     "ptrINS1_4TaskESt14default_deleteIS4_EEdRKNS1_14SourceLocationE",
     "_ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE",
 };
+#endif
 
 // Leaves the copies null where the table cannot be read (a C library without dladdr1) or does not name the
 // posting functions: then every fork looks at the workers, and every child starts its runner at once.
