@@ -103,6 +103,8 @@ export default defineConfig({
     exports: 'named',
     // A third of the text, which every process that loads the package would read; src/ and the declarations have them.
     comments: false,
+    // The maps name the files of src/, which are in the package.
+    sourcemapExcludeSources: true,
     chunkFileNames: '[name].cjs',
     // Declarations are modules as well, and belong into a file of their own.
     codeSplitting: {

@@ -41,7 +41,15 @@ export function missingTools(tools = ['c++', 'make', 'python3']) {
   return tools.filter((tool) => !has(tool));
 }
 
-const DEBIAN_PACKAGES = { 'c++': 'build-essential', make: 'build-essential' };
+const DEBIAN_PACKAGES = {
+  'c++': 'build-essential',
+  'g++': 'build-essential',
+  make: 'build-essential',
+  readelf: 'binutils',
+  'aarch64-linux-gnu-g++': 'g++-aarch64-linux-gnu',
+  'x86_64-linux-gnu-g++': 'g++-x86-64-linux-gnu',
+  'qemu-aarch64-static': 'qemu-user-static',
+};
 
 /**
  * In a checkout, as root, on a Debian-like system: installs what is missing, so that `npm install` on a

@@ -54,8 +54,13 @@ V8Calls FindV8Calls() {
     *out = reinterpret_cast<std::remove_pointer_t<decltype(out)>>(dlsym(RTLD_DEFAULT, name));
     return *out != nullptr;
   };
+#if defined(__GLIBCXX__) || !defined(__linux__)
+  constexpr bool kSameLibrary = true;
+#else
+  constexpr bool kSameLibrary = false;  // Node's shared_ptr is GCC's, and ours is another's
+#endif
   calls.complete =
-      load(&calls.isolate, "_ZN2v87Isolate10GetCurrentEv") &&
+      kSameLibrary && load(&calls.isolate, "_ZN2v87Isolate10GetCurrentEv") &&
       load(&calls.new_store, "_ZN2v811ArrayBuffer15NewBackingStoreEPvmPFvS1_mS1_ES1_") &&
       load(&calls.destroy_store, "_ZN2v812BackingStoreD1Ev") &&
       load(&calls.new_buffer,

@@ -4,12 +4,15 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 
 namespace mp::core {
 namespace {

@@ -5,6 +5,8 @@
 #include <climits>
 #include <cmath>
 
+#include "core/plain_posix.h"
+
 #if defined(_WIN32)
 #include <windows.h>
 #endif
@@ -77,7 +79,7 @@ timespec ToTimespec(int64_t ns) {
   return ts;
 }
 
-#if defined(__APPLE__)
+#if defined(MP_PLAIN_POSIX)
 
 // macOS has no clock_nanosleep: sleep what is left, as often as a signal cuts it short.
 void SleepUntil(const Deadline& deadline) {

@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <climits>
 
+#include "core/plain_posix.h"
+
 namespace mp::core {
 
 namespace {
@@ -30,7 +32,7 @@ Result<void> SetCloexec(int fd, bool cloexec) {
   return {};
 }
 
-#if defined(__APPLE__)
+#if defined(MP_PLAIN_POSIX)
 
 // macOS can make neither a pipe nor a socket pair that is close-on-exec from birth. Between the two
 // calls another thread's exec may inherit the pair; Python has the same gap there.
@@ -53,7 +55,7 @@ Result<void> WaitUntilWritable(int fd) {
 }
 
 int PollOnce(std::vector<pollfd>& fds, const Deadline& deadline) {
-#if defined(__linux__)
+#if defined(__linux__) && !defined(MP_PLAIN_POSIX)
   if (deadline.never()) return ppoll(fds.data(), fds.size(), nullptr, nullptr);
   const timespec rest = ToTimespec(deadline.RemainingNs());
   return ppoll(fds.data(), fds.size(), &rest, nullptr);
@@ -74,7 +76,7 @@ void UniqueFd::Reset(int fd) {
 
 Result<FdPair> MakePipe(bool cloexec) {
   int fds[2];
-#if defined(__APPLE__)
+#if defined(MP_PLAIN_POSIX)
   if (pipe(fds) != 0) return LastError("pipe");
   return OwnPair(fds, cloexec);
 #else
@@ -85,7 +87,7 @@ Result<FdPair> MakePipe(bool cloexec) {
 
 Result<FdPair> MakeSocketPair(int type, bool cloexec) {
   int fds[2];
-#if defined(__APPLE__)
+#if defined(MP_PLAIN_POSIX)
   if (socketpair(AF_UNIX, type, 0, fds) != 0) return LastError("socketpair");
   return OwnPair(fds, cloexec);
 #else
@@ -140,7 +142,7 @@ Result<void> DuplicateOnto(int fd, int target, bool inheritable) {
     if (dup2(fd, target) < 0) return LastError("dup2");
     return {};
   }
-#if defined(__APPLE__)
+#if defined(MP_PLAIN_POSIX)
   if (dup2(fd, target) < 0) return LastError("dup2");
   return SetCloexec(target, true);
 #else

@@ -9,14 +9,13 @@
 #include <algorithm>
 
 #include "core/mapping_budget.h"
+#include "core/plain_posix.h"
 
 namespace mp::core {
 
 namespace {
 
-constexpr int64_t kNsPerSecond = 1'000'000'000;
-
-#if defined(__APPLE__)
+#if defined(MP_PLAIN_POSIX)
 
 // macOS waits without a limit or not at all: in between, look again and again, ever more seldom.
 constexpr int64_t kFirstPauseNs = 50'000;
@@ -47,6 +46,8 @@ ClockWait FindClockWait() {
   static const auto found = reinterpret_cast<ClockWait>(dlsym(RTLD_DEFAULT, "sem_clockwait"));
   return found;
 }
+
+constexpr int64_t kNsPerSecond = 1'000'000'000;
 
 // By the time of day, a little at a time, so that a change of it is noticed soon.
 constexpr int64_t kLongestSliceNs = kNsPerSecond / 10;

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <thread>
 
-// MP_NO_FUTEX: the other way, for the tests.
-#if defined(__linux__) && !defined(MP_NO_FUTEX)
+#include "core/plain_posix.h"
+
+#if defined(__linux__) && !defined(MP_PLAIN_POSIX)
 #define MP_HAS_FUTEX
 #endif
 

@@ -3,6 +3,7 @@
 #if defined(__linux__)
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -69,11 +70,26 @@ bool Load(F* out, const char* name) {
   return *out != nullptr;
 }
 
+// The system reads from a bad address for us, and says so, when it is told to write from there. For at most PIPE_BUF bytes.
+bool ReadThroughPipe(const void* from, void* to, size_t bytes) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return false;
+  const bool done = write(ends[1], from, bytes) == static_cast<ssize_t>(bytes) &&
+                    read(ends[0], to, bytes) == static_cast<ssize_t>(bytes);
+  close(ends[0]);
+  close(ends[1]);
+  return done;
+}
+
 // Reads this process's own memory without the risk of a fault.
 bool SafeRead(const void* from, void* to, size_t bytes) {
   iovec local{to, bytes};
   iovec remote{const_cast<void*>(from), bytes};
-  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(bytes);
+  if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == static_cast<ssize_t>(bytes)) {
+    return true;
+  }
+  // Emulators do not have the call, and some sandboxes forbid it.
+  return (errno == ENOSYS || errno == EPERM) && ReadThroughPipe(from, to, bytes);
 }
 
 size_t SafeReadWords(const void* from, uintptr_t* to, size_t words) {
@@ -412,6 +428,7 @@ pthread_t Thunks::main_thread;
 std::atomic<bool> Thunks::used{true};
 std::atomic<bool> Thunks::used_elsewhere{false};
 
+#if defined(__GLIBC__)
 // The virtual functions of NodePlatform that use its runner, on node 20 and on later ones. None returns
 // through memory, so the thunks' plain signature fits.
 static const char* const kRunnerUsers[] = {
@@ -424,6 +441,7 @@ static const char* const kRunnerUsers[] = {
     "ptrINS1_4TaskESt14default_deleteIS4_EEdRKNS1_14SourceLocationE",
     "_ZN4node12NodePlatform10DrainTasksEPN2v87IsolateE",
 };
+#endif
 
 // Leaves the copies null where the table cannot be read (a C library without dladdr1) or does not name the
 // posting functions: then every fork looks at the workers, and every child starts its runner at once.

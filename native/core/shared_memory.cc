@@ -16,10 +16,6 @@ namespace mp::core {
 
 namespace {
 
-// fallocate gives back all it has done when a signal interrupts it. A piece takes a fraction of a
-// millisecond, so that even a fast timer lets it through.
-constexpr uint64_t kAllocationPiece = uint64_t{1} << 20;
-
 constexpr uint64_t kMaxOffset = std::numeric_limits<off_t>::max();
 
 Result<struct stat> Stat(int fd) {
@@ -107,6 +103,10 @@ Result<void> Truncate(int fd, uint64_t length) {
 }
 
 #if defined(__linux__)
+
+// fallocate gives back all it has done when a signal interrupts it. A piece takes a fraction of a
+// millisecond, so that even a fast timer lets it through.
+constexpr uint64_t kAllocationPiece = uint64_t{1} << 20;
 
 // The system call itself: the C library would write into each page where it is not supported.
 Result<void> Allocate(int fd, uint64_t offset, uint64_t length) {
