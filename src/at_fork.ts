@@ -92,6 +92,11 @@ export function onChildExit(last: Finish): void {
   finish = last;
 }
 
+/** What a child does last, to the exit code so far. */
+export function finishChild(code: number, natural: boolean): number {
+  return finish?.(code, natural) ?? code;
+}
+
 const lastSteps: (() => void)[] = [];
 
 /** Registers what every forked process does after that, as its very last step. */
@@ -101,7 +106,7 @@ export function onLeave(step: () => void): void {
 
 /** Answers the exit code. */
 export function takeLastSteps(code: number, natural: boolean): number {
-  const last = finish?.(code, natural) ?? code;
+  const last = finishChild(code, natural);
   for (const step of lastSteps) step();
   return last;
 }

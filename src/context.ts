@@ -12,8 +12,10 @@ import { forkProblem } from './fork.js';
 import { lazyPart } from './lazy_builtin.js';
 import { Pipe } from './pipe.js';
 import { launch as launchByFork } from './popen/fork.js';
+import { launch as launchBySpawn } from './popen/spawn.js';
 import type * as PoolPart from './pool.js';
 import type { PoolConstructor, PoolContext } from './pool.js';
+import type * as Spawn from './spawn.js';
 import {
   activeChildren,
   BaseProcess,
@@ -52,6 +54,19 @@ export class ForkProcess extends BaseProcess {
   }
 }
 
+/** `getContext('spawn').Process`. */
+export class SpawnProcess extends BaseProcess {
+  static override readonly startMethod = 'spawn';
+  override _Popen(): Popen {
+    return launchBySpawn(this, getStartMethod());
+  }
+}
+
+// What a spawned child finds its own class by.
+for (const Class of [Process, ForkProcess, SpawnProcess]) {
+  reduction.register(`multiprocessing.${Class.name}`, Class);
+}
+
 function notYet(method: StartMethod): (child: BaseProcess) => Popen {
   return () => {
     throw new RuntimeError(
@@ -62,7 +77,7 @@ function notYet(method: StartMethod): (child: BaseProcess) => Popen {
 
 const LAUNCHERS: Record<StartMethod, (child: BaseProcess) => Popen> = {
   fork: launchByFork,
-  spawn: notYet('spawn'),
+  spawn: (child) => launchBySpawn(child, 'spawn'),
   forkserver: notYet('forkserver'),
 };
 
@@ -70,7 +85,10 @@ const DEFAULT_METHOD: StartMethod = process.platform === 'linux' ? 'fork' : 'spa
 
 /** The start methods that work here, the default first. */
 function available(): StartMethod[] {
-  return forkProblem() === null ? ['fork'] : [];
+  const methods: StartMethod[] = [];
+  if (forkProblem() === null) methods.push('fork');
+  if (process.platform !== 'win32') methods.push('spawn');
+  return methods.sort((a, b) => Number(b === DEFAULT_METHOD) - Number(a === DEFAULT_METHOD));
 }
 
 function quotedList(names: readonly string[]): string {
@@ -81,10 +99,17 @@ function quotedList(names: readonly string[]): string {
  * A Pool class bound to a context. It stands for the one in pool/, which is loaded with the first pool: an import need
  * not pay for it.
  */
-function poolOf(context: () => PoolContext): PoolConstructor {
+function poolOf(context: () => PoolContext & Pick<Context, 'getStartMethod'>): PoolConstructor {
   function Pool(...given: unknown[]): object {
     if (new.target === undefined) {
       throw new TypeError("Class constructor Pool cannot be invoked without 'new'");
+    }
+    const method = context().getStartMethod();
+    if (method !== 'fork') {
+      throw new RuntimeError(
+        `a Pool with the start method '${method}' is not available in this version: ` +
+          "new (getContext('fork').Pool)(…)",
+      );
     }
     const { Pool: Real } = lazyPart<typeof PoolPart>('pool');
     Object.setPrototypeOf(Pool.prototype, Real.prototype);
@@ -121,6 +146,10 @@ const shared = {
   getAllStartMethods(): StartMethod[] {
     return available();
   },
+  /** The node that children run which are not forked. Mirrors `multiprocessing.set_executable`. */
+  setExecutable(executable: string | null): void {
+    lazyPart<typeof Spawn>('spawn').setExecutable(executable);
+  },
   /** For programs frozen to one executable on Windows; does nothing here. */
   freezeSupport(): void {},
 };
@@ -148,7 +177,10 @@ function concrete(method: StartMethod, ProcessClass: typeof BaseProcess): Contex
   return context;
 }
 
-const CONTEXTS: Partial<Record<string, Context>> = { fork: concrete('fork', ForkProcess) };
+const CONTEXTS: Partial<Record<string, Context>> = {
+  fork: concrete('fork', ForkProcess),
+  spawn: concrete('spawn', SpawnProcess),
+};
 
 let actual: Context | StartMethod | null = null;
 
