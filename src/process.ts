@@ -584,6 +584,18 @@ export function bootstrap(self: BaseProcess, atEnd: () => void): void {
   }
 }
 
+/** @internal */
+export function currentDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return '/'; // It has been removed.
+  }
+}
+
+/** @internal Where the program began, before it went elsewhere. Mirrors `process.ORIGINAL_DIR`. */
+export const ORIGINAL_DIRECTORY = currentDirectory();
+
 /** What a process that was not forked learns of itself and of its parent before it has its own object. */
 export interface Origin {
   name: string;

@@ -23,7 +23,9 @@ import { RuntimeError } from './errors.js';
 import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
+  currentDirectory,
   currentProcess,
+  ORIGINAL_DIRECTORY,
   processState,
   whileSpawning,
   type BaseProcess,
@@ -62,19 +64,11 @@ export const WITH_SENTINEL = 'sentinel';
 // -------------------------------------------------------------------------------------------------
 // What a child inherits from this process's own beginning
 
-let originalDirectory = currentDirectory();
+let originalDirectory = ORIGINAL_DIRECTORY;
 let executable: string | undefined;
 let mainModule: ModuleName | null | undefined;
 /** Whether the parent's main module is being imported here. */
 let importingMain = (): boolean => false;
-
-function currentDirectory(): string {
-  try {
-    return process.cwd();
-  } catch {
-    return path.sep; // It has been removed.
-  }
-}
 
 /** In a spawned child: what its own children are told. */
 export function inheritPreparation(from: Preparation, isImporting: () => boolean): void {
