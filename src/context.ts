@@ -20,6 +20,7 @@ import {
   activeChildren,
   BaseProcess,
   currentProcess,
+  onStartMethod,
   parentProcess,
   type Popen,
 } from './process.js';
@@ -83,12 +84,16 @@ const LAUNCHERS: Record<StartMethod, (child: BaseProcess) => Popen> = {
 
 const DEFAULT_METHOD: StartMethod = process.platform === 'linux' ? 'fork' : 'spawn';
 
+/** Looking whether this process can be forked takes milliseconds: only who wants to know pays for it. */
+function isAvailable(method: string): method is StartMethod {
+  if (method === 'fork') return forkProblem() === null;
+  return method === 'spawn' && process.platform !== 'win32';
+}
+
 /** The start methods that work here, the default first. */
 function available(): StartMethod[] {
-  const methods: StartMethod[] = [];
-  if (forkProblem() === null) methods.push('fork');
-  if (process.platform !== 'win32') methods.push('spawn');
-  return methods.sort((a, b) => Number(b === DEFAULT_METHOD) - Number(a === DEFAULT_METHOD));
+  const others = ['fork', 'spawn'].filter((method) => method !== DEFAULT_METHOD);
+  return [DEFAULT_METHOD, ...others].filter(isAvailable);
 }
 
 function quotedList(names: readonly string[]): string {
@@ -184,6 +189,11 @@ const CONTEXTS: Partial<Record<string, Context>> = {
 
 let actual: Context | StartMethod | null = null;
 
+// Unchecked: whether this process can be forked is asked when it is to be.
+onStartMethod((method) => {
+  actual = CONTEXTS[method] ?? null;
+});
+
 /**
  * The context of a start method, or, without an argument, the default one, which is thereby settled.
  * Mirrors `multiprocessing.get_context`.
@@ -195,12 +205,11 @@ export function getContext(method?: string | null): Context {
     actual ??= CONTEXTS[DEFAULT_METHOD] ?? DEFAULT_METHOD;
     return typeof actual === 'string' ? defaultContext : actual;
   }
-  const methods = available();
-  const context = methods.includes(method as StartMethod) ? CONTEXTS[method] : undefined;
+  const context = isAvailable(method) ? CONTEXTS[method] : undefined;
   if (context === undefined) {
     const reason = method === 'fork' ? forkProblem() : null;
     throw new ValueError(
-      `cannot find context for '${method}'; available here: ${quotedList(methods)}` +
+      `cannot find context for '${method}'; available here: ${quotedList(available())}` +
         (reason === null ? '' : ` (${reason})`),
     );
   }

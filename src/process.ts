@@ -602,6 +602,17 @@ export interface Origin {
   authkey: Uint8Array;
   parentName: string;
   parentPid: number;
+  startMethod: string | null;
+}
+
+/** What the child's default is; told to the context, which may be loaded before and after. */
+let inheritedMethod: string | null = null;
+let tellMethod: ((method: string) => void) | undefined;
+
+/** @internal Calls back with the start method of a process that was started afresh, once that is known. */
+export function onStartMethod(tell: (method: string) => void): void {
+  tellMethod = tell;
+  if (inheritedMethod !== null) tell(inheritedMethod);
 }
 
 /**
@@ -610,7 +621,10 @@ export interface Origin {
  *
  * @internal
  */
-export function beginBootstrap({ name, authkey, parentName, parentPid }: Origin): void {
+export function beginBootstrap(origin: Origin): void {
+  const { name, authkey, parentName, parentPid, startMethod } = origin;
+  inheritedMethod = startMethod;
+  if (startMethod !== null) tellMethod?.(startMethod);
   const self = new _MainProcess();
   self._name = name;
   self.authkey = authkey;

@@ -16,7 +16,7 @@
 
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import path from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkText, wrongType } from './arguments.js';
 import { RuntimeError } from './errors.js';
@@ -43,7 +43,6 @@ export interface Preparation {
   origin: Origin;
   /** As a daemon does. */
   endsWithParent: boolean;
-  startMethod: string | null;
   argv: string[];
   /** Where relative paths among node's options began. */
   originalDirectory: string;
@@ -93,9 +92,9 @@ function findMain(): ModuleName | null {
   const load = createRequire(import.meta.filename);
   const { main } = load;
   // With -e and in the REPL there is one without a file.
-  if (main?.filename) return path.isAbsolute(main.filename) ? { file: main.filename } : null;
+  if (main?.filename) return isAbsolute(main.filename) ? { file: main.filename } : null;
   const [, given] = process.argv;
-  if (given === undefined || '_eval' in process || !path.isAbsolute(given)) return null;
+  if (given === undefined || '_eval' in process || !isAbsolute(given)) return null;
   try {
     return { url: pathToFileURL(load.resolve(given)).href };
   } catch {
@@ -169,12 +168,10 @@ export function nodeOptions(given: readonly string[], from: string, to: string):
       // What is printed may stand by itself.
       if (/^(-p|--print)$/.test(name) && code !== undefined && given[i + 1] === code) i++;
     } else if (from !== to && WITH_A_PATH.has(name)) {
-      const resolve = (text: string): string =>
-        /^\.\.?([/\\]|$)/.test(text) || name.startsWith('--env-file')
-          ? path.resolve(from, text)
-          : text;
-      if (value !== undefined) options.push(`${name}=${resolve(value)}`);
-      else if (++i < given.length) options.push(name, resolve(given[i]!));
+      const inPlace = (text: string): string =>
+        /^\.\.?([/\\]|$)/.test(text) || name.startsWith('--env-file') ? resolve(from, text) : text;
+      if (value !== undefined) options.push(`${name}=${inPlace(value)}`);
+      else if (++i < given.length) options.push(name, inPlace(given[i]!));
     } else {
       options.push(option);
     }
@@ -254,9 +251,9 @@ function messagesFor(child: BaseProcess, startMethod: string | null): Outgoing[]
       authkey: processState(child).authkey,
       parentName: parent.name,
       parentPid: native.getpid(),
+      startMethod,
     },
     endsWithParent: child.daemon || child._endsWithParent,
-    startMethod,
     argv: [...process.argv],
     originalDirectory,
     main,
@@ -269,7 +266,7 @@ function messagesFor(child: BaseProcess, startMethod: string | null): Outgoing[]
 // -------------------------------------------------------------------------------------------------
 // The process
 
-const ENTRY = path.join(import.meta.dirname, 'entry', 'spawn.cjs');
+const ENTRY = join(import.meta.dirname, 'entry', 'spawn.cjs');
 const OPEN = 0;
 const CLOSE = 1;
 const DUP2 = 2;

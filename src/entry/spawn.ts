@@ -17,7 +17,6 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { createRequire } from 'node:module';
 import { dieOf, finishChild } from '../at_fork.js';
 import { EOFError } from '../errors.js';
-import type * as Index from '../index.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import { dieWithParent } from '../popen/child.js';
@@ -60,13 +59,15 @@ function receive(transport: FrameTransport): unknown {
 interface Hooks {
   _fatalException: (error: unknown, fromPromise: boolean) => boolean;
   exit: (...code: unknown[]) => never;
+  emit: (this: unknown, event: string | symbol, ...args: unknown[]) => boolean;
+  reallyExit: (code: number) => never;
 }
 
 /** A child's end: uncaught errors are shown with its name, and a target that cannot settle has an exit code. */
 function installEnd(): void {
   const hooks = process as unknown as Hooks;
   // What C++ looks up on `process` each time.
-  const { exit, _fatalException: nodeFatal } = hooks;
+  const { exit, emit, _fatalException: nodeFatal } = hooks;
   let asked = false;
   hooks.exit = (...code) => {
     asked = true;
@@ -85,6 +86,13 @@ function installEnd(): void {
     const last = finishChild(code, !asked);
     if (last !== code) process.exitCode = last;
   });
+  // The natural end goes on as process.exit() does, without taking node apart piece by piece.
+  hooks.emit = function emitInChild(this: unknown, event, ...args) {
+    const answer = Reflect.apply(emit, this, [event, ...args]);
+    const atEnd = event === 'exit' && !asked && (process as { _exiting?: boolean })._exiting;
+    if (atEnd) hooks.reallyExit(Number(process.exitCode ?? 0));
+    return answer;
+  };
 }
 
 /** Its default action, which is not to open the inspector. */
@@ -161,12 +169,12 @@ function main(): void {
   leaveSigusr1();
   installEnd();
   beginBootstrap(preparation.origin);
-  // The whole of the package, as the program has it.
-  lazyPart<typeof Index>('index').setStartMethod(preparation.startMethod, true);
   inheritPreparation(preparation, isImportingMain);
   loadModules(preparation, () => {
     let self: BaseProcess;
     try {
+      // Its classes; nearly every main module has loaded them.
+      lazyPart('index');
       self = receive(transport) as BaseProcess;
     } catch (error) {
       dieOf(error);
