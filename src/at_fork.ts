@@ -123,6 +123,14 @@ export function describe(error: unknown): string {
   return error instanceof Error ? (error.stack ?? String(error)) : String(error);
 }
 
+/** Node's handler of uncaught errors, where another one is in its place: its module shows what a fork needs. */
+let nodesHandler: unknown;
+
+export function replacedHandler(own?: unknown): unknown {
+  nodesHandler ??= own;
+  return nodesHandler;
+}
+
 /** How an uncaught error is shown; the Process layer adds the process's name. */
 let show = (error: unknown): void => writeStderr(`${describe(error)}\n`);
 

@@ -15,7 +15,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createRequire } from 'node:module';
-import { dieOf, finishChild } from '../at_fork.js';
+import { dieOf, finishChild, replacedHandler } from '../at_fork.js';
 import { EOFError } from '../errors.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { native } from '../native.js';
@@ -68,6 +68,7 @@ function installEnd(): void {
   const hooks = process as unknown as Hooks;
   // What C++ looks up on `process` each time.
   const { exit, emit, _fatalException: nodeFatal } = hooks;
+  replacedHandler(nodeFatal);
   let asked = false;
   hooks.exit = (...code) => {
     asked = true;
