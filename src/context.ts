@@ -100,6 +100,15 @@ function quotedList(names: readonly string[]): string {
   return names.length === 0 ? 'none' : names.map((name) => `'${name}'`).join(', ');
 }
 
+/** @throws RuntimeError the context's processes are not forked, which `what` needs in this version. */
+export function requireFork(context: { getStartMethod?: () => string | null }, what: string): void {
+  const method = context.getStartMethod?.() ?? 'fork';
+  if (method === 'fork') return;
+  throw new RuntimeError(
+    `${what} with the start method '${method}' is not available in this version: use getContext('fork')`,
+  );
+}
+
 /**
  * A Pool class bound to a context. It stands for the one in pool/, which is loaded with the first pool: an import need
  * not pay for it.
@@ -109,13 +118,7 @@ function poolOf(context: () => PoolContext & Pick<Context, 'getStartMethod'>): P
     if (new.target === undefined) {
       throw new TypeError("Class constructor Pool cannot be invoked without 'new'");
     }
-    const method = context().getStartMethod();
-    if (method !== 'fork') {
-      throw new RuntimeError(
-        `a Pool with the start method '${method}' is not available in this version: ` +
-          "new (getContext('fork').Pool)(…)",
-      );
-    }
+    requireFork(context(), 'a Pool');
     const { Pool: Real } = lazyPart<typeof PoolPart>('pool');
     Object.setPrototypeOf(Pool.prototype, Real.prototype);
     return Reflect.construct(Real, [context(), given], new.target) as object;
