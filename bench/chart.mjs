@@ -27,6 +27,7 @@ const INKS = {
   ours: ['#0969da', '#58a6ff'],
   python: ['#9a6700', '#e3b341'],
   childProcess: ['#cf222e', '#ff7b72'],
+  spawn: ['#8250df', '#d2a8ff'],
   worker: ['#6e7781', '#9198a1'],
 };
 

@@ -1,5 +1,5 @@
 /**
- * Starting and joining a process that does nothing: this package's Process, `child_process.fork`, Python's
+ * Starting and joining a process that does nothing: this package's Process, forked and spawned, `child_process.fork`, Python's
  * Process and, for orientation, a Worker; in a fresh program and in programs with much live data, with the
  * memory that a child costs.
  *
@@ -33,6 +33,12 @@ const PEERS = {
     label: 'child_process.fork',
     start: () => Driver.node('child_process', peer('child_process.mjs'), FLAGS),
     target: 25,
+  },
+  spawn: {
+    label: 'Process (spawn)',
+    // Its children get the flags of the program, and those of child_process.fork none.
+    start: () => Driver.node('spawn', peer('spawn.mjs')),
+    freshOnly: true,
   },
   worker: {
     label: 'Worker (a thread)',
@@ -129,6 +135,19 @@ function timeRows({ megabytes, peers }) {
   });
 }
 
+/** What a fresh node costs more when it is a Process. */
+const MOST_OF_SPAWN = 1.15;
+
+function spawnNote([{ megabytes, peers }]) {
+  if (megabytes !== 0) return [];
+  const ratio = peers.spawn.ms.median / peers.childProcess.ms.median;
+  const missed = ratio > MOST_OF_SPAWN ? ', MISSED' : '';
+  return [
+    `${PEERS.spawn.label} takes ${ratio.toFixed(2)}× as long as child_process.fork (target: ≤ ${MOST_OF_SPAWN}×${missed}): ` +
+      'its child loads this package and the main module.',
+  ];
+}
+
 function memoryRows({ megabytes, peers }) {
   const row = (label, memory) =>
     memory && [
@@ -160,6 +179,7 @@ function tables(points, notes) {
       rows: points.flatMap(timeRows),
       notes: [
         ...notes,
+        ...spawnNote(points),
         `Repetitions per peer: ${points.map(({ megabytes, peers }) => `${peers.ours.ms.count} (${heapLabel(megabytes)})`).join(', ')}. ` +
           'The first fork of a program, with what it prepares once, is counted apart.',
       ],

@@ -92,6 +92,11 @@ export function onChildExit(last: Finish): void {
   finish = last;
 }
 
+/** What a child does last, to the exit code so far. */
+export function finishChild(code: number, natural: boolean): number {
+  return finish?.(code, natural) ?? code;
+}
+
 const lastSteps: (() => void)[] = [];
 
 /** Registers what every forked process does after that, as its very last step. */
@@ -101,7 +106,7 @@ export function onLeave(step: () => void): void {
 
 /** Answers the exit code. */
 export function takeLastSteps(code: number, natural: boolean): number {
-  const last = finish?.(code, natural) ?? code;
+  const last = finishChild(code, natural);
   for (const step of lastSteps) step();
   return last;
 }
@@ -116,6 +121,14 @@ export function writeStderr(text: string): void {
 
 export function describe(error: unknown): string {
   return error instanceof Error ? (error.stack ?? String(error)) : String(error);
+}
+
+/** Node's handler of uncaught errors, where another one is in its place: its module shows what a fork needs. */
+let nodesHandler: unknown;
+
+export function replacedHandler(own?: unknown): unknown {
+  nodesHandler ??= own;
+  return nodesHandler;
 }
 
 /** How an uncaught error is shown; the Process layer adds the process's name. */

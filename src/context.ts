@@ -12,12 +12,15 @@ import { forkProblem } from './fork.js';
 import { lazyPart } from './lazy_builtin.js';
 import { Pipe } from './pipe.js';
 import { launch as launchByFork } from './popen/fork.js';
+import { launch as launchBySpawn } from './popen/spawn.js';
 import type * as PoolPart from './pool.js';
 import type { PoolConstructor, PoolContext } from './pool.js';
+import type * as Spawn from './spawn.js';
 import {
   activeChildren,
   BaseProcess,
   currentProcess,
+  onStartMethod,
   parentProcess,
   type Popen,
 } from './process.js';
@@ -52,6 +55,19 @@ export class ForkProcess extends BaseProcess {
   }
 }
 
+/** `getContext('spawn').Process`. */
+export class SpawnProcess extends BaseProcess {
+  static override readonly startMethod = 'spawn';
+  override _Popen(): Popen {
+    return launchBySpawn(this, getStartMethod());
+  }
+}
+
+// What a spawned child finds its own class by.
+for (const Class of [Process, ForkProcess, SpawnProcess]) {
+  reduction.register(`multiprocessing.${Class.name}`, Class);
+}
+
 function notYet(method: StartMethod): (child: BaseProcess) => Popen {
   return () => {
     throw new RuntimeError(
@@ -62,30 +78,47 @@ function notYet(method: StartMethod): (child: BaseProcess) => Popen {
 
 const LAUNCHERS: Record<StartMethod, (child: BaseProcess) => Popen> = {
   fork: launchByFork,
-  spawn: notYet('spawn'),
+  spawn: (child) => launchBySpawn(child, 'spawn'),
   forkserver: notYet('forkserver'),
 };
 
 const DEFAULT_METHOD: StartMethod = process.platform === 'linux' ? 'fork' : 'spawn';
 
+/** Looking whether this process can be forked takes milliseconds: only who wants to know pays for it. */
+function isAvailable(method: string): method is StartMethod {
+  if (method === 'fork') return forkProblem() === null;
+  return method === 'spawn' && process.platform !== 'win32';
+}
+
 /** The start methods that work here, the default first. */
 function available(): StartMethod[] {
-  return forkProblem() === null ? ['fork'] : [];
+  const others = ['fork', 'spawn'].filter((method) => method !== DEFAULT_METHOD);
+  return [DEFAULT_METHOD, ...others].filter(isAvailable);
 }
 
 function quotedList(names: readonly string[]): string {
   return names.length === 0 ? 'none' : names.map((name) => `'${name}'`).join(', ');
 }
 
+/** @throws RuntimeError the context's processes are not forked, which `what` needs in this version. */
+export function requireFork(context: { getStartMethod?: () => string | null }, what: string): void {
+  const method = context.getStartMethod?.() ?? 'fork';
+  if (method === 'fork') return;
+  throw new RuntimeError(
+    `${what} with the start method '${method}' is not available in this version: use getContext('fork')`,
+  );
+}
+
 /**
  * A Pool class bound to a context. It stands for the one in pool/, which is loaded with the first pool: an import need
  * not pay for it.
  */
-function poolOf(context: () => PoolContext): PoolConstructor {
+function poolOf(context: () => PoolContext & Pick<Context, 'getStartMethod'>): PoolConstructor {
   function Pool(...given: unknown[]): object {
     if (new.target === undefined) {
       throw new TypeError("Class constructor Pool cannot be invoked without 'new'");
     }
+    requireFork(context(), 'a Pool');
     const { Pool: Real } = lazyPart<typeof PoolPart>('pool');
     Object.setPrototypeOf(Pool.prototype, Real.prototype);
     return Reflect.construct(Real, [context(), given], new.target) as object;
@@ -121,6 +154,10 @@ const shared = {
   getAllStartMethods(): StartMethod[] {
     return available();
   },
+  /** The node that children run which are not forked. Mirrors `multiprocessing.set_executable`. */
+  setExecutable(executable: string | null): void {
+    lazyPart<typeof Spawn>('spawn').setExecutable(executable);
+  },
   /** For programs frozen to one executable on Windows; does nothing here. */
   freezeSupport(): void {},
 };
@@ -148,9 +185,17 @@ function concrete(method: StartMethod, ProcessClass: typeof BaseProcess): Contex
   return context;
 }
 
-const CONTEXTS: Partial<Record<string, Context>> = { fork: concrete('fork', ForkProcess) };
+const CONTEXTS: Partial<Record<string, Context>> = {
+  fork: concrete('fork', ForkProcess),
+  spawn: concrete('spawn', SpawnProcess),
+};
 
 let actual: Context | StartMethod | null = null;
+
+// Unchecked: whether this process can be forked is asked when it is to be.
+onStartMethod((method) => {
+  actual = CONTEXTS[method] ?? null;
+});
 
 /**
  * The context of a start method, or, without an argument, the default one, which is thereby settled.
@@ -163,12 +208,11 @@ export function getContext(method?: string | null): Context {
     actual ??= CONTEXTS[DEFAULT_METHOD] ?? DEFAULT_METHOD;
     return typeof actual === 'string' ? defaultContext : actual;
   }
-  const methods = available();
-  const context = methods.includes(method as StartMethod) ? CONTEXTS[method] : undefined;
+  const context = isAvailable(method) ? CONTEXTS[method] : undefined;
   if (context === undefined) {
     const reason = method === 'fork' ? forkProblem() : null;
     throw new ValueError(
-      `cannot find context for '${method}'; available here: ${quotedList(methods)}` +
+      `cannot find context for '${method}'; available here: ${quotedList(available())}` +
         (reason === null ? '' : ` (${reason})`),
     );
   }

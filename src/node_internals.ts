@@ -14,6 +14,7 @@
 
 import type Inspector from 'node:inspector';
 import { register } from 'node:module';
+import { replacedHandler } from './at_fork.js';
 import { lazyBuiltin } from './lazy_builtin.js';
 
 /** A timer or immediate in one of node's linked lists; of timers, the list itself is in the ring. */
@@ -254,7 +255,7 @@ export function nodeInternals(): NodeInternals {
       },
     },
     {
-      of: fatalException(),
+      of: (replacedHandler() ?? fatalException()) as Fatal,
       names: { clearAsyncIdStack: 'clearAsyncIdStack', hasAsyncIdStack: 'hasAsyncIdStack' },
     },
   ]) as unknown as NodeInternals;

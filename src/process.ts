@@ -492,8 +492,12 @@ interface State {
   counter: number;
   /** What the target returned, if it was a promise, has settled. */
   settled: boolean;
+  /** What a target that never settles is called. */
+  pending: string;
   atEnd: () => void;
 }
+
+const TARGET = 'its target';
 
 const state: State = {
   current: undefined,
@@ -501,6 +505,7 @@ const state: State = {
   children: new Set(),
   counter: 0,
   settled: true,
+  pending: TARGET,
   atEnd() {},
 };
 
@@ -562,6 +567,7 @@ export function bootstrap(self: BaseProcess, atEnd: () => void): void {
   state.children = new Set();
   state.counter = 0;
   state.settled = false;
+  state.pending = TARGET;
   state.atEnd = atEnd;
   onUncaught(reportUncaught);
   onChildExit(finish);
@@ -578,6 +584,122 @@ export function bootstrap(self: BaseProcess, atEnd: () => void): void {
   }
 }
 
+/** @internal */
+export function currentDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return '/'; // It has been removed.
+  }
+}
+
+/** @internal Where the program began, before it went elsewhere. Mirrors `process.ORIGINAL_DIR`. */
+export const ORIGINAL_DIRECTORY = currentDirectory();
+
+/** What a process that was not forked learns of itself and of its parent before it has its own object. */
+export interface Origin {
+  name: string;
+  authkey: Uint8Array;
+  parentName: string;
+  parentPid: number;
+  startMethod: string | null;
+}
+
+/** What the child's default is; told to the context, which may be loaded before and after. */
+let inheritedMethod: string | null = null;
+let tellMethod: ((method: string) => void) | undefined;
+
+/** @internal Calls back with the start method of a process that was started afresh, once that is known. */
+export function onStartMethod(tell: (method: string) => void): void {
+  tellMethod = tell;
+  if (inheritedMethod !== null) tell(inheritedMethod);
+}
+
+/**
+ * Called first in a process that was started afresh, which has modules to load before `bootstrap`: it is a child from
+ * here on, and errors are shown with its name.
+ *
+ * @internal
+ */
+export function beginBootstrap(origin: Origin): void {
+  const { name, authkey, parentName, parentPid, startMethod } = origin;
+  inheritedMethod = startMethod;
+  if (startMethod !== null) tellMethod?.(startMethod);
+  const self = new _MainProcess();
+  self._name = name;
+  self.authkey = authkey;
+  self._parentName = parentName;
+  self._parentPid = parentPid;
+  state.current = self;
+  state.parent = undefined;
+  state.settled = false;
+  state.pending = "the parent's main module";
+  onUncaught(reportUncaught);
+  onChildExit(finish);
+}
+
+/** The process that is being taken apart for its child; no other one may travel. */
+let spawning: BaseProcess | undefined;
+
+/** @internal */
+export function whileSpawning<T>(child: BaseProcess, action: () => T): T {
+  const outer = spawning;
+  spawning = child;
+  try {
+    return action();
+  } finally {
+    spawning = outer;
+  }
+}
+
+/** @internal Mirrors `get_spawning_popen`. */
+export function isSpawning(child: BaseProcess): boolean {
+  return child === spawning;
+}
+
+/** What a process's child is made of when it is not forked; what a subclass has added travels by itself. */
+export interface ProcessState {
+  identity: readonly number[];
+  authkey: Buffer;
+  daemon: boolean | undefined;
+  parentPid: number | null;
+  parentName: string | null;
+  name: string;
+  target: Target | null | undefined;
+  args: unknown[];
+  kwargs: Record<string, unknown>;
+}
+
+/** @internal */
+export function processState(child: BaseProcess): ProcessState {
+  const { authkey, daemon } = child._config;
+  return {
+    name: child._name,
+    identity: child._identity,
+    authkey,
+    daemon,
+    parentPid: child._parentPid,
+    parentName: child._parentName,
+    target: child._target,
+    args: child._args,
+    kwargs: child._kwargs,
+  };
+}
+
+/** @internal */
+export function restoreProcess(from: ProcessState): BaseProcess {
+  const { counter } = state;
+  const { name, target, args, kwargs, daemon } = from;
+  const child = new BaseProcess({ name, target, args, kwargs });
+  state.counter = counter;
+  child._identity = from.identity;
+  child.authkey = from.authkey;
+  if (daemon !== undefined) child.daemon = daemon;
+  child._parentPid = from.parentPid;
+  child._parentName = from.parentName;
+  return child;
+}
+
 function settle(): void {
   state.settled = true;
 }
@@ -587,7 +709,7 @@ function finish(code: number, natural: boolean): number {
   if (isRehearsal()) return code;
   if (natural && !state.settled && process.exitCode === undefined) {
     writeError(
-      `Process ${current()._name}: its target is still pending, but nothing is left that could settle it\n`,
+      `Process ${current()._name}: ${state.pending} is still pending, but nothing is left that could settle it\n`,
     );
     code = UNSETTLED;
   }

@@ -23,6 +23,7 @@
 
 import { createRequire, isBuiltin } from 'node:module';
 import { isAbsolute, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { UnpicklingError } from './errors.js';
 import { moduleLoaderGetter, type ModuleLoader } from './node_internals.js';
 import {
@@ -278,10 +279,7 @@ function rootOf(kind: number, where: string, names: readonly string[]): unknown 
       const found = namespaces.get(where);
       if (found !== undefined) return found;
       for (const [url, namespace] of loadedNamespaces()) if (url === where) return namespace;
-      throw new UnpicklingError(
-        `the ES module ${where} is not known in this process, and cannot be loaded synchronously: import it ` +
-          'here before, and name it there with reduction.registerModule(import.meta.url, namespace)',
-      );
+      return requireUrl(where);
     }
     case BUILTIN:
       if (isBuiltin(where)) return requireFrom()(`node:${where}`);
@@ -289,6 +287,26 @@ function rootOf(kind: number, where: string, names: readonly string[]): unknown 
     default:
       throw new UnpicklingError(`unknown kind of reference: ${kind}`);
   }
+}
+
+/** Later versions of node can load an ES module synchronously, unless it awaits something at its top level. */
+function requireUrl(url: string): unknown {
+  let cause: unknown;
+  if (
+    (process.features as { require_module?: boolean }).require_module &&
+    /^file:[^?#]*$/.test(url)
+  ) {
+    try {
+      return requireFrom()(fileURLToPath(url));
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw new UnpicklingError(
+    `the ES module ${url} is not known in this process, and cannot be loaded synchronously: import it ` +
+      'here before, and name it there with reduction.registerModule(import.meta.url, namespace)',
+    cause === undefined ? {} : { cause },
+  );
 }
 
 function loaded(file: string): unknown {

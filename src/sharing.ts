@@ -20,7 +20,13 @@
 import { UnpicklingError } from './errors.js';
 import { arrive, Block, identityOf, lend, pieceOf, Segment, type Piece } from './heap.js';
 import { native } from './native.js';
-import { BaseProcess } from './process.js';
+import {
+  BaseProcess,
+  isSpawning,
+  processState,
+  restoreProcess,
+  type ProcessState,
+} from './process.js';
 import {
   registerInternal,
   type InternalDecodeContext,
@@ -168,8 +174,30 @@ export function refuseToSend(
   });
 }
 
-refuseToSend(
-  BaseProcess,
-  'Process',
-  'is a process, which only the one that has started it can join: send what it shall work on, or its pid',
-);
+/** A process travels to the one that it becomes, and to nobody else. */
+registerInternal(BaseProcess, 'Process', {
+  except: [
+    '_identity',
+    '_parentPid',
+    '_parentName',
+    '_popen',
+    '_closed',
+    '_endsWithParent',
+    '_target',
+    '_isClass',
+    '_args',
+    '_kwargs',
+    '_name',
+  ],
+  encode(child, context) {
+    if (!isSpawning(child)) {
+      context.refuse(
+        'is a process, which only the one that has started it can join: send what it shall work on, or its pid',
+      );
+    }
+    return processState(child);
+  },
+  decode(payload: unknown) {
+    return restoreProcess(payload as ProcessState);
+  },
+});

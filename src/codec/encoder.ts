@@ -1038,6 +1038,7 @@ function writeFunction(value: object): void {
     writeKin(lost);
     return;
   }
+  context.onReference?.(reference.kind, reference.where);
   out[pos++] = REFERENCE;
   out[pos++] = reference.kind;
   writeString(reference.where);

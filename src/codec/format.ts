@@ -38,6 +38,8 @@ export interface EncodeContext {
   errors?: 'nearest' | 'refuse';
   /** What messages call the value; 'value' by default. */
   name?: string;
+  /** Told of each function and class that travels by reference: the kind and the place of src/registry.ts. */
+  onReference?: (kind: number, where: string) => void;
   /**
    * The number (src/kinship.ts) by which the receiver, a kin of this process by fork, knows a function or class.
    * Undefined: it does not.

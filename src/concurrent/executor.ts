@@ -16,7 +16,7 @@ import { inspect } from 'node:util';
 import { checkOptions, wrongType } from '../arguments.js';
 import { onNewIdentity } from '../at_fork.js';
 import { timeoutMs } from '../clock.js';
-import { getContext } from '../context.js';
+import { getContext, requireFork } from '../context.js';
 import { cpuCount } from '../cpu.js';
 import { BrokenProcessPool, RuntimeError, ValueError, WorkerLostError } from '../errors.js';
 import { lazyPart } from '../lazy_builtin.js';
@@ -272,6 +272,7 @@ export class ProcessPoolExecutor {
     if (typeof context.Process !== 'function') {
       throw wrongType('mp_context', 'a context, as getContext() answers it', context);
     }
+    requireFork(context as object, 'a ProcessPoolExecutor');
     if (initializer !== undefined && initializer !== null && typeof initializer !== 'function') {
       throw new TypeError('initializer must be a callable');
     }

@@ -1,207 +1,44 @@
 /**
  * Launching a child by fork(2): the counterpart of CPython's `popen_fork.py`.
  *
- * The child has everything of its parent, closures and module state included, as it was at `start()`. What
- * tells of its end is a pidfd, or, where the system has none, the reading end of a pipe whose writing end
- * only the child holds.
- *
- * When the child dies, `poll` and `wait` reap it and remember the code. When the parent dies first, a
- * daemon is killed by the kernel (Linux), other children live on.
+ * The child has everything of its parent, closures and module state included, as it was at `start()`. How it is
+ * waited for and ended is in child.ts.
  */
 
 import { forkProcess } from '../fork.js';
 import { compiledBeforeFork, isRehearsal } from '../at_fork.js';
-import { osConstants } from '../lazy_builtin.js';
 import { native } from '../native.js';
-import { bootstrap, readyFd, type BaseProcess, type Popen } from '../process.js';
-import { arrangeEnd, endChildren } from '../util.js';
-
-/** The code of a child whose status somebody else has taken, as subprocess and asyncio have it. */
-const REAPED_ELSEWHERE = 255;
+import { bootstrap, type BaseProcess, type Popen } from '../process.js';
+import { endChildren } from '../util.js';
+import { ChildPopen, dieWithParent, type SentinelPipe } from './child.js';
 
 /** The writing end of this child's own sentinel pipe, where there is no pidfd. */
 let ownSentinelWrite: number | undefined;
-
-/** Closes the descriptor of a Popen that was dropped without close(). */
-const abandoned = new FinalizationRegistry<{ fd: number | undefined; owner: number }>((held) => {
-  if (held.fd !== undefined && held.owner === native.getpid()) native.close(held.fd);
-});
-
-class ForkPopen implements Popen {
-  readonly pid: number;
-  readonly #owner = native.getpid();
-  readonly #held: { fd: number | undefined; owner: number };
-  /** The user has its number: it must stay what it is until close(). */
-  #exposed = false;
-  #exitcode: number | null = null;
-  readonly #waiting = new Set<() => void>();
-  #watch: { stop(): void } | undefined;
-
-  constructor(child: BaseProcess) {
-    arrangeEnd();
-    const pipe = hasPidfd() ? undefined : native.pipe(true);
-    const [sentinelRead, sentinelWrite] = pipe ?? [];
-    const endsWithParent = child.daemon || child._endsWithParent;
-    try {
-      this.pid = forkProcess(runChild, {
-        child,
-        parent: this.#owner,
-        endsWithParent,
-        sentinelRead,
-        sentinelWrite,
-      });
-    } catch (error) {
-      for (const fd of pipe ?? []) native.close(fd);
-      throw error;
-    }
-    if (sentinelWrite !== undefined) native.close(sentinelWrite);
-    native.trackChild(this.pid, endsWithParent);
-    this.#held = { fd: sentinelRead ?? this.#openPidfd(), owner: this.#owner };
-    abandoned.register(this, this.#held, this);
-  }
-
-  /** Our child cannot be reaped, and its pid not be given away, before we ask: this is the right process. */
-  #openPidfd(): number | undefined {
-    try {
-      return native.openPidfd(this.pid) ?? undefined;
-    } catch (error) {
-      native.kill(this.pid, osConstants().signals.SIGKILL);
-      this.wait(-1);
-      throw error;
-    }
-  }
-
-  get sentinel(): number {
-    this.#exposed = true;
-    // Released when the child was reaped: what has ended is ready, and stays so.
-    this.#held.fd ??= readyFd();
-    return this.#held.fd;
-  }
-
-  poll(): number | null {
-    return this.wait(0);
-  }
-
-  wait(milliseconds: number): number | null {
-    // In a child that inherited this object it is nobody's child to wait for.
-    if (this.#exitcode !== null || this.#owner !== native.getpid()) return this.#exitcode;
-    const status = native.waitPidTimeout(this.pid, milliseconds);
-    if (status === null) return null;
-    this.#ended(status < 0 ? this.#lost() : exitcodeOf(status));
-    return this.#exitcode;
-  }
-
-  #ended(exitcode: number): void {
-    this.#exitcode = exitcode;
-    native.untrackChild(this.pid);
-    if (!this.#exposed && this.#waiting.size === 0) this.#release();
-  }
-
-  #lost(): number {
-    process.emitWarning(
-      `the child ${this.pid} was reaped by somebody else; its exitcode is reported as ${REAPED_ELSEWHERE}`,
-      { type: 'MultiprocessingWarning' },
-    );
-    return REAPED_ELSEWHERE;
-  }
-
-  onEnd(callback: () => void): () => void {
-    this.#waiting.add(callback);
-    this.#watch ??= native.watchReadable(this.#held.fd ?? readyFd(), () => {
-      this.#watch = undefined;
-      this.poll();
-      this.#notify();
-    });
-    return () => {
-      this.#waiting.delete(callback);
-      if (this.#waiting.size > 0) return;
-      this.#watch?.stop();
-      this.#watch = undefined;
-      if (this.#exitcode !== null && !this.#exposed) this.#release();
-    };
-  }
-
-  signal(signal: number): void {
-    if (this.poll() !== null) return;
-    try {
-      native.kill(this.pid, signal);
-    } catch (error) {
-      // As CPython: gone in the meantime is what was wanted.
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH' && this.wait(100) === null) throw error;
-    }
-  }
-
-  close(): void {
-    this.#watch?.stop();
-    this.#watch = undefined;
-    // It has ended: whoever still waits on the event loop need not.
-    this.#notify();
-    this.#release();
-    abandoned.unregister(this);
-  }
-
-  #notify(): void {
-    const callbacks = [...this.#waiting];
-    this.#waiting.clear();
-    for (const callback of callbacks) callback();
-  }
-
-  #release(): void {
-    const { fd } = this.#held;
-    this.#held.fd = undefined;
-    if (fd !== undefined && this.#owner === native.getpid()) native.close(fd);
-  }
-}
 
 interface ChildJob {
   child: BaseProcess;
   parent: number;
   endsWithParent: boolean;
-  sentinelRead: number | undefined;
-  sentinelWrite: number | undefined;
+  sentinel: SentinelPipe;
 }
 
 /** The child, on its empty stack. */
-function runChild(job: ChildJob): void {
+function runChild({ child, parent, endsWithParent, sentinel }: ChildJob): void {
   if (isRehearsal()) return;
-  const { child, parent, endsWithParent, sentinelRead, sentinelWrite } = job;
   if (ownSentinelWrite !== undefined) native.close(ownSentinelWrite);
-  if (sentinelRead !== undefined) native.close(sentinelRead);
-  ownSentinelWrite = sentinelWrite;
+  if (sentinel !== undefined) native.close(sentinel[0]);
+  ownSentinelWrite = sentinel?.[1];
   if (endsWithParent) dieWithParent(parent);
   bootstrap(child, endChildren);
 }
 
 compiledBeforeFork(() => runChild({} as ChildJob));
 
-/** The exit code as Python counts: N, or -S for a child that signal S killed. */
-function exitcodeOf(status: number): number {
-  return native.WIFSIGNALED(status) ? -native.WTERMSIG(status) : native.WEXITSTATUS(status);
-}
-
-let pidfdWorks: boolean | undefined;
-
-function hasPidfd(): boolean {
-  if (pidfdWorks === undefined) {
-    const fd = native.openPidfd(native.getpid());
-    pidfdWorks = fd !== null;
-    if (fd !== null) native.close(fd);
-  }
-  return pidfdWorks;
-}
-
-/** The kernel ends it with its parent, however that ends. */
-function dieWithParent(parent: number): void {
-  try {
-    native.setPdeathsig(osConstants().signals.SIGKILL);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSYS') throw error;
-  }
-  // It may have ended before we asked.
-  if (process.ppid !== parent) native.exitNow(1);
-}
-
 /** Launches `child` by fork. */
 export function launch(child: BaseProcess): Popen {
-  return new ForkPopen(child);
+  const endsWithParent = child.daemon || child._endsWithParent;
+  const parent = native.getpid();
+  return new ChildPopen(endsWithParent, (sentinel) =>
+    forkProcess(runChild, { child, parent, endsWithParent, sentinel }),
+  );
 }

@@ -35,6 +35,10 @@ export function processConformance(method: string): void {
     testCases('process/lifecycle.mjs', { method });
   });
 
+  parentEndsConformance(method);
+}
+
+export function parentEndsConformance(method: string): void {
   describe(`Process (${method}): the parent ends`, () => {
     const run = (way: string, kind = 'blocked', graceMs = 0) =>
       runFixture('process/at_end.mjs', { args: [way, method, kind], graceMs });

@@ -1,0 +1,172 @@
+/**
+ * A child of this process, from its launch to its exit code, whichever way it was launched: what the siblings in this
+ * folder have in common.
+ *
+ * What tells of the child's end is a pidfd, or, where the system has none, the reading end of a pipe whose writing
+ * end only the child holds.
+ *
+ * When the child dies, `poll` and `wait` reap it and remember the code. When the parent dies first, a daemon is killed
+ * by the kernel (Linux), other children live on.
+ */
+
+import { osConstants } from '../lazy_builtin.js';
+import { native } from '../native.js';
+import { readyFd, type Popen } from '../process.js';
+import { arrangeEnd } from '../util.js';
+
+/** The code of a child whose status somebody else has taken, as subprocess and asyncio have it. */
+const REAPED_ELSEWHERE = 255;
+
+/** Closes the descriptor of a Popen that was dropped without close(). */
+const abandoned = new FinalizationRegistry<{ fd: number | undefined; owner: number }>((held) => {
+  if (held.fd !== undefined && held.owner === native.getpid()) native.close(held.fd);
+});
+
+/** The two ends of the pipe that tells of the child's end, where there is no pidfd. */
+export type SentinelPipe = readonly [read: number, write: number] | undefined;
+
+export class ChildPopen implements Popen {
+  readonly pid: number;
+  readonly #owner = native.getpid();
+  readonly #held: { fd: number | undefined; owner: number };
+  /** The user has its number: it must stay what it is until close(). */
+  #exposed = false;
+  #exitcode: number | null = null;
+  readonly #waiting = new Set<() => void>();
+  #watch: { stop(): void } | undefined;
+
+  /** @param begin makes the child, which must keep the writing end of the pipe open for as long as it lives. */
+  constructor(endsWithParent: boolean, begin: (sentinel: SentinelPipe) => number) {
+    arrangeEnd();
+    const pipe = hasPidfd() ? undefined : native.pipe(true);
+    try {
+      this.pid = begin(pipe);
+    } catch (error) {
+      for (const fd of pipe ?? []) native.close(fd);
+      throw error;
+    }
+    if (pipe !== undefined) native.close(pipe[1]);
+    native.trackChild(this.pid, endsWithParent);
+    this.#held = { fd: pipe?.[0] ?? this.#openPidfd(), owner: this.#owner };
+    abandoned.register(this, this.#held, this);
+  }
+
+  /** Our child cannot be reaped, and its pid not be given away, before we ask: this is the right process. */
+  #openPidfd(): number | undefined {
+    try {
+      return native.openPidfd(this.pid) ?? undefined;
+    } catch (error) {
+      native.kill(this.pid, osConstants().signals.SIGKILL);
+      this.wait(-1);
+      throw error;
+    }
+  }
+
+  get sentinel(): number {
+    this.#exposed = true;
+    // Released when the child was reaped: what has ended is ready, and stays so.
+    this.#held.fd ??= readyFd();
+    return this.#held.fd;
+  }
+
+  poll(): number | null {
+    return this.wait(0);
+  }
+
+  wait(milliseconds: number): number | null {
+    // In a child that inherited this object it is nobody's child to wait for.
+    if (this.#exitcode !== null || this.#owner !== native.getpid()) return this.#exitcode;
+    const status = native.waitPidTimeout(this.pid, milliseconds);
+    if (status === null) return null;
+    this.#ended(status < 0 ? this.#lost() : exitcodeOf(status));
+    return this.#exitcode;
+  }
+
+  #ended(exitcode: number): void {
+    this.#exitcode = exitcode;
+    native.untrackChild(this.pid);
+    if (!this.#exposed && this.#waiting.size === 0) this.#release();
+  }
+
+  #lost(): number {
+    process.emitWarning(
+      `the child ${this.pid} was reaped by somebody else; its exitcode is reported as ${REAPED_ELSEWHERE}`,
+      { type: 'MultiprocessingWarning' },
+    );
+    return REAPED_ELSEWHERE;
+  }
+
+  onEnd(callback: () => void): () => void {
+    this.#waiting.add(callback);
+    this.#watch ??= native.watchReadable(this.#held.fd ?? readyFd(), () => {
+      this.#watch = undefined;
+      this.poll();
+      this.#notify();
+    });
+    return () => {
+      this.#waiting.delete(callback);
+      if (this.#waiting.size > 0) return;
+      this.#watch?.stop();
+      this.#watch = undefined;
+      if (this.#exitcode !== null && !this.#exposed) this.#release();
+    };
+  }
+
+  signal(signal: number): void {
+    if (this.poll() !== null) return;
+    try {
+      native.kill(this.pid, signal);
+    } catch (error) {
+      // As CPython: gone in the meantime is what was wanted.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH' && this.wait(100) === null) throw error;
+    }
+  }
+
+  close(): void {
+    this.#watch?.stop();
+    this.#watch = undefined;
+    // It has ended: whoever still waits on the event loop need not.
+    this.#notify();
+    this.#release();
+    abandoned.unregister(this);
+  }
+
+  #notify(): void {
+    const callbacks = [...this.#waiting];
+    this.#waiting.clear();
+    for (const callback of callbacks) callback();
+  }
+
+  #release(): void {
+    const { fd } = this.#held;
+    this.#held.fd = undefined;
+    if (fd !== undefined && this.#owner === native.getpid()) native.close(fd);
+  }
+}
+
+/** The exit code as Python counts: N, or -S for a child that signal S killed. */
+function exitcodeOf(status: number): number {
+  return native.WIFSIGNALED(status) ? -native.WTERMSIG(status) : native.WEXITSTATUS(status);
+}
+
+let pidfdWorks: boolean | undefined;
+
+function hasPidfd(): boolean {
+  if (pidfdWorks === undefined) {
+    const fd = native.openPidfd(native.getpid());
+    pidfdWorks = fd !== null;
+    if (fd !== null) native.close(fd);
+  }
+  return pidfdWorks;
+}
+
+/** In a child: the kernel ends it with its parent, however that ends. */
+export function dieWithParent(parent: number): void {
+  try {
+    native.setPdeathsig(osConstants().signals.SIGKILL);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSYS') throw error;
+  }
+  // It may have ended before we asked.
+  if (process.ppid !== parent) native.exitNow(1);
+}
