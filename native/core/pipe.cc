@@ -26,6 +26,8 @@ constexpr uint8_t kBegin = 1;
 constexpr uint8_t kPiece = 2;
 
 constexpr unsigned char kFdsMark = 0xfd;
+// What reduction.sendHandle sends along with its descriptor (src/handles.ts): for recvHandle.
+constexpr unsigned char kHandleMark = 1;
 
 // 64 MiB for each direction: what is queued, and what senders and receivers have in their hands.
 constexpr uint32_t kPipeChunks = 1024;
@@ -237,7 +239,7 @@ bool PipeEnd::EatRings(uint32_t token) {
         [&] { return recv(socket_.get(), bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT); });
     if (got <= 0) break;
     ssize_t rings = 0;
-    while (rings < got && bytes[rings] != kFdsMark) rings++;
+    while (rings < got && bytes[rings] != kFdsMark && bytes[rings] != kHandleMark) rings++;
     all = rings == got;
     if (rings > 0) {
       (void)RetryOnSignal(
@@ -345,6 +347,7 @@ Result<PipeEnd::Fds> PipeEnd::LookForFds(uint32_t token) {
     });
     if (peeked == 0 || (peeked < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) found = Fds::kEnd;
     if (peeked <= 0) break;
+    if (packet.bytes[0] == kHandleMark) break;
     // A packet is there as a whole, or not at all.
     if (packet.bytes[0] != kFdsMark || peeked < static_cast<ssize_t>(sizeof(packet.bytes))) {
       unsigned char ring;
