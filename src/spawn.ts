@@ -260,7 +260,9 @@ function messagesFor(child: BaseProcess, startMethod: string | null): Outgoing[]
     importMain: main !== null && (refersToMain || !isTool(main)),
     modules: [...modules].filter((url) => main === null || !('url' in main) || url !== main.url),
   };
-  return [messageOf(preparation), pickled];
+  // The only descriptor that comes with it: the resource tracker, where there is one.
+  const [tracker] = native.trackerLink();
+  return [{ ...messageOf(preparation), fds: tracker < 0 ? [] : [tracker] }, pickled];
 }
 
 // -------------------------------------------------------------------------------------------------

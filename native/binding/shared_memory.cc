@@ -142,11 +142,12 @@ Napi::Value SharedCreate(const Napi::CallbackInfo& info) {
   return buffer;
 }
 
-// sharedAttach(name) → ArrayBuffer
+// sharedAttach(name, identity) → ArrayBuffer
 Napi::Value SharedAttach(const Napi::CallbackInfo& info) {
   const std::string name = Text(info, 0);
   auto block = core::AttachBlock(name);
   if (!block.ok()) return Throw(info.Env(), block.error(), Quoted(name));
+  *IdentityIn(info, 1) = block.value().identity;
   return TableOf(info).Wrap(info.Env(), std::move(block.value().mapping));
 }
 

@@ -35,7 +35,12 @@ import { FrameTransport } from '../transport.js';
 /** The code of a child whose parent has gone. */
 const ORPHANED = 1;
 
-function receive(transport: FrameTransport): unknown {
+function closeAll(fds: readonly number[]): void {
+  for (const fd of fds) if (fd >= 0) native.close(fd);
+}
+
+/** @param rest takes over the descriptors that are not the value's. */
+function receive(transport: FrameTransport, rest = closeAll): unknown {
   const fds: number[] = [];
   let bytes: Uint8Array;
   try {
@@ -49,8 +54,13 @@ function receive(transport: FrameTransport): unknown {
   try {
     return loadFlat(Buffer.from(bytes), fds);
   } finally {
-    for (const fd of fds) if (fd >= 0) native.close(fd);
+    rest(fds);
   }
+}
+
+/** The resource tracker that the parent has: this process's, too. */
+function adoptTracker([fd]: readonly number[]): void {
+  if (fd !== undefined) native.trackerReplace(native.trackerLink()[1], fd);
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -165,7 +175,7 @@ function main(): void {
   native.setInheritable(CHILD_SOCKET, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(CHILD_SOCKET);
-  const preparation = receive(transport) as Preparation;
+  const preparation = receive(transport, adoptTracker) as Preparation;
   if (preparation.endsWithParent) dieWithParent(preparation.origin.parentPid);
   leaveSigusr1();
   installEnd();
