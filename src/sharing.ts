@@ -41,7 +41,7 @@ function encodePiece(piece: Piece, context: InternalEncodeContext): Reference {
     lend(piece);
     return [piece.key, [...descriptors], native.getpid()];
   }
-  return [piece.key, descriptors.map((fd) => (fd < 0 ? -1 : context.addFd(fd)))];
+  return [piece.key, descriptors.map((fd) => (fd < 0 ? -1 : (context.addFd(fd) as number)))];
 }
 
 export function malformed(): UnpicklingError {

@@ -27,6 +27,8 @@ void InitPipe(Napi::Env env, Napi::Object exports);
 void InitSharedMemory(Napi::Env env, Napi::Object exports);
 // native/binding/resource_tracker.cc: the pipe to the process that unlinks what was leaked.
 void InitResourceTracker(Napi::Env env, Napi::Object exports);
+// native/binding/resource_sharer.cc: descriptors that are fetched from their sender.
+void InitResourceSharer(Napi::Env env, Napi::Object exports);
 
 }  // namespace mp
 
@@ -43,6 +45,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mp::InitPipe(env, exports);
   mp::InitSharedMemory(env, exports);
   mp::InitResourceTracker(env, exports);
+  mp::InitResourceSharer(env, exports);
   return exports;
 }
 
