@@ -540,10 +540,10 @@ export interface NativeResourceTracker {
   trackerReplace(generation: number, fd: number): boolean;
   trackerClose(): void;
   /**
-   * Sends a message of at most PIPE_BUF bytes, as a whole or not at all. Answers 0; 1 when there was no room for it in
-   * time; 2 when the tracker has ended; 3 when there is none.
+   * Sends a message as a whole or not at all. Answers 0; 1 when there was no room for it in time; 2 when the tracker
+   * has ended; 3 when there is none. ENAMETOOLONG: more than PIPE_BUF bytes.
    */
-  trackerTell(message: Uint8Array, timeoutMs: number): number;
+  trackerTell(message: string, timeoutMs: number): number;
   /** The file that the addon was loaded from. */
   addonFile(): string;
 }

@@ -20,8 +20,8 @@
  * everybody else nobody is left to clean up. When it is stopped, registrations wait for a second, and then in memory.
  */
 
+import { chmodSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { ValueError } from './errors.js';
 import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import { atVeryEnd, beforeChildren } from './util.js';
@@ -36,8 +36,6 @@ export type ResourceType = 'shared_memory' | 'file' | 'directory';
 const TAKEN = 0;
 const FULL = 1;
 
-/** As long as every system writes at once to a pipe. */
-const LONGEST_MESSAGE = process.platform === 'darwin' ? 512 : 4096;
 const NAME_OF_PROGRAM = 'multiprocessing-tracker';
 /** How long a tracker that does not read is waited for, once. */
 const FULL_PATIENCE_MS = 1000;
@@ -79,7 +77,7 @@ let warned = false;
  *
  * @param isMade by this process; it registers it anew when the tracker has died.
  * @param identity as the addon filled it in; without one the name means whatever has it.
- * @throws ValueError the name is too long for a message.
+ * @throws Error ENAMETOOLONG: of a path that no message holds.
  */
 export function register(name: string, type: ResourceType, isMade: boolean, identity = ANY): void {
   if (process.platform === 'win32') return;
@@ -90,8 +88,8 @@ export function register(name: string, type: ResourceType, isMade: boolean, iden
     return;
   }
   const resource = made.get(text) ?? { name, type, identity, told: false };
-  made.set(text, resource);
   if (!resource.told) resource.told = tell(`+${text}`);
+  made.set(text, resource);
 }
 
 /** Somebody has removed it. Does nothing when it is not registered. */
@@ -103,7 +101,7 @@ export function unregister(name: string, type: ResourceType, identity = ANY): vo
   const resource = made.get(text);
   made.delete(text);
   // A message that is lost does no harm: the name will be gone, or be another's.
-  if (fd >= 0 && resource?.told !== false) native.trackerTell(encode(`-${text}`), 0);
+  if (fd >= 0 && resource?.told !== false) native.trackerTell(`-${text}`, 0);
 }
 
 /** Starts the tracker unless there is one. What children will have to do with comes before them. */
@@ -132,20 +130,13 @@ function describe(name: string, type: ResourceType, [device, inode]: BigUint64Ar
   return ` ${type} ${device!.toString(16)} ${inode!.toString(16)} ${escaped}\n`;
 }
 
-function encode(message: string): Buffer {
-  const bytes = Buffer.from(message);
-  if (bytes.length > LONGEST_MESSAGE) throw new ValueError('msg too long');
-  return bytes;
-}
-
 /** Sends a registration, to a new tracker if need be. False: it was not to be sent now. */
 function tell(message: string): boolean {
-  const bytes = encode(message);
   for (;;) {
     const [, current] = native.trackerLink();
     // Another thread has started it.
     if (current !== generation) renew(current);
-    const answer = native.trackerTell(bytes, stuck ? 0 : FULL_PATIENCE_MS);
+    const answer = native.trackerTell(message, stuck ? 0 : FULL_PATIENCE_MS);
     if (answer === TAKEN) {
       if (stuck) {
         stuck = false;
@@ -170,7 +161,7 @@ function renew(current: number): void {
   generation = current;
   for (const [text, resource] of made) {
     if (isNew) resource.told = false;
-    if (!resource.told) resource.told = native.trackerTell(encode(`+${text}`), 0) === TAKEN;
+    if (!resource.told) resource.told = native.trackerTell(`+${text}`, 0) === TAKEN;
   }
 }
 
@@ -183,7 +174,7 @@ beforeChildren(ensureRunning);
 function launch(from: number): boolean {
   if (refused) return false;
   try {
-    const [writeEnd, pid] = start();
+    const [writeEnd, pid] = startExecutable();
     if (native.trackerReplace(from, writeEnd)) started = pid;
     return true;
   } catch (error) {
@@ -204,9 +195,24 @@ function launch(from: number): boolean {
   }
 }
 
-/** A new tracker's pipe, and its pid. */
-function start(): [writeEnd: number, pid: number] {
+/** Archives and copies lose the mode; the package may be ours to repair. */
+function startExecutable(): [writeEnd: number, pid: number] {
   const file = join(dirname(native.addonFile()), NAME_OF_PROGRAM);
+  try {
+    return start(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
+    try {
+      chmodSync(file, 0o755);
+    } catch {
+      throw error;
+    }
+    return start(file);
+  }
+}
+
+/** A new tracker's pipe, and its pid. */
+function start(file: string): [writeEnd: number, pid: number] {
   const open: number[] = [];
   // Above those that they become, so that none is overwritten before it was copied.
   const above = (fd: number): number => {

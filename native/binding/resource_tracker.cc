@@ -2,6 +2,8 @@
 
 #include <napi.h>
 
+#include <cerrno>
+
 #include "binding/errors.h"
 #include "binding/values.h"
 #include "core/resource_tracker.h"
@@ -29,8 +31,15 @@ Napi::Value Replace(const Napi::CallbackInfo& info) {
 
 // trackerTell(message, timeoutMs) → core::Told
 Napi::Value Tell(const Napi::CallbackInfo& info) {
-  const Bytes message = BytesOf(info.Env(), info[0]);
-  const auto told = core::TellTracker(message.data, message.size, DeadlineOf(info, 1));
+  // One byte more than what fits, and the zero behind it.
+  char message[core::kLongestTold + 2];
+  size_t length = 0;
+  napi_get_value_string_utf8(info.Env(), info[0], message, sizeof(message), &length);
+  if (length > core::kLongestTold) {
+    ThrowErrno(info.Env(), ENAMETOOLONG, "trackerTell");
+    return info.Env().Undefined();
+  }
+  const auto told = core::TellTracker(message, length, DeadlineOf(info, 1));
   return Napi::Number::New(info.Env(), static_cast<int>(told));
 }
 

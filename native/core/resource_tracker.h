@@ -6,6 +6,7 @@
 #ifndef MP_CORE_RESOURCE_TRACKER_H_
 #define MP_CORE_RESOURCE_TRACKER_H_
 
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -37,7 +38,14 @@ enum class Told {
   kNone = 3,
 };
 
-// A message of at most PIPE_BUF bytes, as a whole or not at all.
+// What is written to a pipe as a whole or not at all.
+#if defined(PIPE_BUF)
+constexpr size_t kLongestTold = PIPE_BUF;
+#else
+constexpr size_t kLongestTold = 512;
+#endif
+
+// A message of at most kLongestTold bytes.
 Told TellTracker(const void* message, size_t size, const Deadline& deadline);
 
 // The file that this code was loaded from. ENOSYS, ENOENT.
