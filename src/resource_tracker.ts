@@ -57,6 +57,8 @@ interface Resource {
 
 /** What this process has made, by its message without the sign. */
 let made = new Map<string, Resource>();
+/** The name that the tracker has been told of last by `expect`. */
+let expected: string | undefined;
 /** The process whose list it is. */
 let owner: number | undefined;
 /** Of the tracker that has been told of it. */
@@ -79,7 +81,12 @@ let warned = false;
  * @param identity as the addon filled it in; without one the name means whatever has it.
  * @throws Error ENAMETOOLONG: of a path that no message holds.
  */
-export function register(name: string, type: ResourceType, isMade: boolean, identity = ANY): void {
+export function register(
+  name: string,
+  type: ResourceType,
+  isMade: boolean,
+  identity: BigUint64Array = ANY,
+): void {
   if (process.platform === 'win32') return;
   own();
   const text = describe(name, type, identity);
@@ -88,12 +95,25 @@ export function register(name: string, type: ResourceType, isMade: boolean, iden
     return;
   }
   const resource = made.get(text) ?? { name, type, identity, told: false };
-  if (!resource.told) resource.told = tell(`+${text}`);
+  // In one message: at no moment the tracker knows of neither.
+  const instead = expected === name ? `-${describe(name, type, ANY)}` : '';
+  expected = undefined;
+  if (!resource.told) resource.told = tell(`${instead}+${text}`);
   made.set(text, resource);
 }
 
+/**
+ * Announces a name that is about to be made, so that a kill in between leaves nothing; for names that nobody else can
+ * have. `register` or `unregister` takes it back.
+ */
+export function expect(name: string, type: ResourceType): void {
+  if (process.platform === 'win32') return;
+  own();
+  if (tell(`+${describe(name, type, ANY)}`)) expected = name;
+}
+
 /** Somebody has removed it. Does nothing when it is not registered. */
-export function unregister(name: string, type: ResourceType, identity = ANY): void {
+export function unregister(name: string, type: ResourceType, identity: BigUint64Array = ANY): void {
   const [fd] = native.trackerLink();
   if (fd < 0 && made.size === 0) return;
   own();

@@ -32,7 +32,7 @@ import {
 import { AssertionError, ValueError } from './errors.js';
 import { native } from './native.js';
 import { register as registerReference, registerInternal } from './reduction.js';
-import { register, unregister } from './resource_tracker.js';
+import { expect, register, unregister } from './resource_tracker.js';
 
 // -------------------------------------------------------------------------------------------------
 // Blocks
@@ -98,13 +98,13 @@ export class SharedMemory {
     if (name === null && !create) throw new ValueError("'name' can only be None if create=True");
 
     if (create) {
-      [this.#path, this.#buffer] = createBlock(name, size, this.#identity);
+      [this.#path, this.#buffer] = createBlock(name, size, this.#identity, track);
     } else {
       this.#path = `/${name}`;
       this.#buffer = attachBlock(this.#path, this.#identity);
+      if (track) register(this.#path, 'shared_memory', false, this.#identity);
     }
     this.#track = track;
-    if (track) register(this.#path, 'shared_memory', create, this.#identity);
     this.#size = this.#buffer.byteLength;
     this.#buf = viewOf(this.#buffer);
   }
@@ -193,16 +193,24 @@ function createBlock(
   name: string | null,
   size: number,
   identity: BigUint64Array,
+  track: boolean,
 ): [path: string, buffer: ArrayBuffer] {
   if (name !== null) {
     const path = `/${name}`;
-    return [path, native.sharedCreate(path, size, identity)];
+    const buffer = native.sharedCreate(path, size, identity);
+    if (track) register(path, 'shared_memory', true, identity);
+    return [path, buffer];
   }
   for (;;) {
     const path = randomPath();
+    // Nobody else's, unlike a given name: the tracker can know of it before it is there.
+    if (track) expect(path, 'shared_memory');
     try {
-      return [path, native.sharedCreate(path, size, identity)];
+      const buffer = native.sharedCreate(path, size, identity);
+      if (track) register(path, 'shared_memory', true, identity);
+      return [path, buffer];
     } catch (error) {
+      if (track) unregister(path, 'shared_memory');
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
   }
