@@ -158,10 +158,7 @@ function tell(message: string): boolean {
     if (current !== generation) renew(current);
     const answer = native.trackerTell(message, stuck ? 0 : FULL_PATIENCE_MS);
     if (answer === TAKEN) {
-      if (stuck) {
-        stuck = false;
-        renew(current);
-      }
+      if (stuck) renew(current);
       return true;
     }
     if (answer === FULL) {
@@ -179,9 +176,15 @@ function tell(message: string): boolean {
 function renew(current: number): void {
   const isNew = current !== generation;
   generation = current;
+  stuck = false;
+  if (isNew) for (const resource of made.values()) resource.told = false;
   for (const [text, resource] of made) {
-    if (isNew) resource.told = false;
-    if (!resource.told) resource.told = native.trackerTell(`+${text}`, 0) === TAKEN;
+    if (resource.told) continue;
+    const answer = native.trackerTell(`+${text}`, FULL_PATIENCE_MS);
+    resource.told = answer === TAKEN;
+    if (answer === FULL) stuck = true;
+    // Of its end the next message will tell.
+    if (!resource.told) return;
   }
 }
 
