@@ -54,6 +54,8 @@ import { FrameTransport, type Outgoing } from './transport.js';
 /** What the server is told besides. */
 export interface ServerPreparation extends Preparation {
   preload: string[];
+  /** What its children's `process.execArgv` is. */
+  execArgv: string[];
 }
 
 export const STARTED = 1;
@@ -89,6 +91,7 @@ let server: Server | undefined;
 /** The environment that the server's children have by themselves. */
 let serversEnvironment: string | undefined;
 let preload: string[] = ['__main__'];
+const SINGLE_THREADED = '--single-threaded';
 /** Whether node takes the option. */
 let singleThreaded = true;
 
@@ -158,6 +161,7 @@ function launchServer(): Server {
   const preparation: ServerPreparation = {
     ...preparationOf('forkserver', currentProcess().authkey, 'forkserver'),
     preload,
+    execArgv: [...process.execArgv],
   };
   const message = messageOf(preparation);
   const [lifeline, theirs] = socketpair();
@@ -173,7 +177,7 @@ function launchServer(): Server {
   let pid: number;
   try {
     native.admitSenders(requested);
-    const options = singleThreaded ? ['--single-threaded'] : [];
+    const options = singleThreaded ? [SINGLE_THREADED] : [];
     pid = launchNode(theirs, requested, options, 'forkserver', []);
   } catch (error) {
     native.close(lifeline);

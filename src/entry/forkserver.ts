@@ -9,6 +9,9 @@
  * children. Before the first child it gets a moment to come to its end. What fails in it, as the import itself, is the
  * end of each child that wants the main module, as it would be if it had imported that itself.
  *
+ * When it has nothing to do it forks a child ahead, which gets everything ready and waits for a request (`spare`). The next
+ * start() does not wait for a fork.
+ *
  * It leaves when nobody is left who could ask for a child, and before that, while it still imports, with the process
  * that has started it. Ctrl-C is not meant for it.
  *
@@ -31,9 +34,9 @@ import {
   type Refusal,
   type ServerPreparation,
 } from '../forkserver.js';
-import { lazyBuiltin, lazyPart } from '../lazy_builtin.js';
+import { lazyBuiltin, lazyPart, osConstants } from '../lazy_builtin.js';
 import { native } from '../native.js';
-import { beginChild, exitcodeOf, type SentinelPipe } from '../popen/child.js';
+import { beginChild, exitcodeOf } from '../popen/child.js';
 import {
   forgetBeginnings,
   isAtRest,
@@ -44,12 +47,13 @@ import {
   receive,
   whileImporting,
 } from '../preparation.js';
-import { beginBootstrap, bootstrap, type BaseProcess } from '../process.js';
+import { BaseProcess, beginBootstrap, bootstrap } from '../process.js';
 import { prepareCodec } from '../reduction.js';
 import {
   CHILD_SENTINEL,
   CHILD_SOCKET,
   inheritPreparation,
+  messagesFor,
   type ModuleName,
   type Preparation,
 } from '../spawn.js';
@@ -153,14 +157,31 @@ interface Child {
 }
 
 const children = new Map<number, Child>();
+/** What this process was forked for, when it is known. */
 interface Job {
   socket: number;
   requests: number;
-  sentinel: SentinelPipe;
 }
 
-/** What is being forked, and what this process was forked for. */
 let job: Job | undefined;
+/** The writing end of the pipe that tells the server of this process's end, where there is no pidfd. */
+let ownSentinel: number | undefined;
+
+/** A child that waits for a request. Its socket closes with the server, and then it leaves. */
+interface Spare {
+  pid: number;
+  sentinel: number;
+  handover: number;
+}
+
+let spare: Spare | undefined;
+/**
+ * Until nothing has happened for so long the server forks nobody ahead: what is asked for comes first, and what is about
+ * to happen. Most children that are short are gone by then.
+ */
+const IDLE_MS = 1;
+const IDLE_WITH_CHILDREN_MS = 40;
+let idle: NodeJS.Timeout | undefined;
 let watch = 0 as unknown as ReturnType<typeof newWatch>;
 let isServer = true;
 
@@ -173,10 +194,16 @@ onNewIdentity(() => {
       native.close(socket);
     }
     children.clear();
+    if (spare !== undefined) {
+      native.close(spare.sentinel);
+      native.close(spare.handover);
+      spare = undefined;
+    }
   } else if (job !== undefined) {
     // A child of the server's child: its parent is another one.
     native.close(job.socket);
-    if (job.sentinel !== undefined) native.close(job.sentinel[1]);
+    if (ownSentinel !== undefined) native.close(ownSentinel);
+    ownSentinel = undefined;
     job = undefined;
   }
 });
@@ -190,6 +217,7 @@ function serve(): void {
   // What children would load, each for itself.
   prepareCodec();
   lazyPart('index');
+  warmUp();
   watch = newWatch();
   turn();
 }
@@ -199,6 +227,10 @@ function turn(): void {
   reportEnds();
   watch.add(REQUESTS, true, false);
   watch.arm(turn);
+  if (spare === undefined) {
+    clearTimeout(idle);
+    idle = setTimeout(forkAhead, children.size === 0 ? IDLE_MS : IDLE_WITH_CHILDREN_MS);
+  }
 }
 
 const byte = new Uint8Array(1);
@@ -236,26 +268,66 @@ function leave(): never {
 }
 
 function begin(socket: number, requests: number): void {
-  let pid: number;
-  let sentinel: number | undefined;
-  try {
-    [pid, sentinel] = beginChild((pipe) => {
-      job = { socket, requests, sentinel: pipe };
-      return forkProcess(runChild, job);
-    });
-  } finally {
-    job = undefined;
-  }
+  const [pid, sentinel] = handOver(socket, requests) ?? fork(runChild, { socket, requests });
+  children.set(pid, { pid, sentinel, socket });
+}
+
+/** Answers the pid, and what becomes readable when it ends. */
+function fork<T>(run: (argument: T) => void, argument: T): [pid: number, sentinel: number] {
+  const [pid, pipe] = beginChild((ends) =>
+    forkProcess(() => {
+      if (ends !== undefined) native.close(ends[0]);
+      ownSentinel = ends?.[1];
+      run(argument);
+    }, undefined),
+  );
+  let sentinel = pipe;
   try {
     sentinel ??= native.openPidfd(pid)!;
     watch.add(sentinel, true, false);
+    return [pid, sentinel];
   } catch (error) {
-    native.kill(pid, 9);
+    native.kill(pid, osConstants().signals.SIGKILL);
     native.waitPidTimeout(pid, -1);
     if (sentinel !== undefined) native.close(sentinel);
     throw error;
   }
-  children.set(pid, { pid, sentinel, socket });
+}
+
+function forkAhead(): void {
+  if (spare !== undefined) return;
+  try {
+    const [handover, theirs] = native.socketpair(native.posixConstants.SOCK_STREAM, true);
+    try {
+      const [pid, sentinel] = fork(waitForRequest, [handover, theirs] as const);
+      spare = { pid, sentinel, handover };
+    } catch (error) {
+      native.close(handover);
+      throw error;
+    } finally {
+      native.close(theirs);
+    }
+  } catch {
+    // There is no room: whoever asks for a child will be told.
+  }
+}
+
+/** To the one that waits; undefined: there is none. */
+function handOver(socket: number, requests: number): [pid: number, sentinel: number] | undefined {
+  if (spare === undefined) return undefined;
+  const { pid, sentinel, handover } = spare;
+  spare = undefined;
+  try {
+    native.sendFds(handover, byte, [socket, requests], 0);
+    return [pid, sentinel];
+  } catch {
+    // Somebody has killed it.
+    native.waitPidTimeout(pid, -1);
+    native.close(sentinel);
+    return undefined;
+  } finally {
+    native.close(handover);
+  }
 }
 
 function noRoom(): Error {
@@ -292,6 +364,11 @@ function tell(socket: number, reply: Buffer): void {
 
 /** As when the client asks: before its pid can be another's, it is told. */
 function reportEnds(): void {
+  if (spare !== undefined && native.waitPidTimeout(spare.pid, 0) !== null) {
+    native.close(spare.sentinel);
+    native.close(spare.handover);
+    spare = undefined;
+  }
   if (children.size === 0) return;
   const all = [...children.values()];
   const slots = new Int32Array(3 * all.length);
@@ -311,9 +388,31 @@ function reportEnds(): void {
 // -------------------------------------------------------------------------------------------------
 // In a child
 
-/** On an empty stack. The writing end of the sentinel stays open as long as the process lives. */
-function runChild({ socket, requests, sentinel }: Job): void {
-  if (sentinel !== undefined) native.close(sentinel[0]);
+/** A child that is forked ahead. What it does before the request comes its program does not wait for. */
+function waitForRequest([handover, socket]: readonly [number, number]): void {
+  native.close(handover);
+  warmUp();
+  const [got, fds] = native.recvFds(socket, byte, 1, 2, 0);
+  // The server has gone, or there is no room for the descriptors, and the client learns it by the end of its own.
+  if (got === 0 || fds.length < 2) native.exitNow(0);
+  native.close(socket);
+  runChild({ socket: fds[0]!, requests: fds[1]! });
+}
+
+/** Goes through what every child does: what is compiled, and written to, is so already. */
+function warmUp(): void {
+  sample ??= messagesFor(new BaseProcess({ name: 'sample' }), 'forkserver', { directory: '', env: null }).map(
+    ({ parts }) => Buffer.concat(parts),
+  );
+  for (const bytes of sample) load({ bytes, fds: [] });
+}
+
+let sample: Buffer[] | undefined;
+
+/** On an empty stack. */
+function runChild(given: Job): void {
+  job = given;
+  const { socket, requests } = given;
   inheritServer(requests, socket);
   tell(socket, replyOf(STARTED, native.getpid()));
   const transport = new FrameTransport(socket);
@@ -348,6 +447,7 @@ function main(): void {
   native.setInheritable(REQUESTS, false);
   const preparation = load(receive(new FrameTransport(CHILD_SOCKET))) as ServerPreparation;
   if (process.platform === 'linux') native.dieWithPeer(CHILD_SOCKET);
+  process.execArgv = preparation.execArgv;
   process.on('SIGINT', () => {});
   leaveSigusr1();
   noteEnvironment();
