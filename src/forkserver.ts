@@ -258,7 +258,7 @@ export function replyOf(kind: number, value: number): Buffer {
 }
 
 function readAll(socket: number, into: Uint8Array): boolean {
-  for (let filled = 0; filled < into.length; ) {
+  for (let filled = 0; filled < into.length;) {
     let got = 0;
     try {
       got = native.read(socket, into.subarray(filled), into.length - filled);
@@ -277,7 +277,16 @@ function refusalFrom(socket: number, length: number): Error {
   if (!readAll(socket, text)) return new RuntimeError('the fork server died as it refused');
   const { name, message, ...system } = JSON.parse(text.toString()) as Refusal;
   if (name === 'RuntimeError') return new RuntimeError(message);
-  return Object.assign(new Error(message), system);
+  return /^(EMFILE|ENFILE|EAGAIN|ENOMEM)$/.test(system.code ?? '')
+    ? noRoom(message, system)
+    : Object.assign(new Error(message), system);
+}
+
+function noRoom(what: string, system: object): Error {
+  const text =
+    `the fork server has no room for another process: ${what}. Remedy: start fewer at a time, or raise the limits ` +
+    "(ulimit -n, ulimit -u) before the server's start";
+  return Object.assign(new Error(text), system);
 }
 
 /** A process that a server has started. */
@@ -313,10 +322,7 @@ export function launchByServer(child: BaseProcess, startMethod: string | null): 
       return started;
     }
     if (!isGone(current)) {
-      const text =
-        'the fork server could not take the request: it has no room for more open files. Remedy: start fewer ' +
-        "processes at a time, or raise the limit (ulimit -n) before the server's start";
-      throw Object.assign(new Error(text), { code: 'EMFILE', syscall: 'recvmsg' });
+      throw noRoom('recvmsg: too many open files', { code: 'EMFILE', syscall: 'recvmsg' });
     }
     const status = forget(current);
     if (!current.proven && singleThreaded && isBadOption(status)) singleThreaded = false;
@@ -339,7 +345,8 @@ function request(current: Server, messages: readonly Outgoing[]): Started | unde
     if (reply === undefined || reply === null) return undefined;
     const [kind, value] = reply;
     if (kind === REFUSED) throw refusalFrom(socket, value);
-    if (kind !== STARTED) throw new RuntimeError('the child died before its first line of JavaScript');
+    if (kind !== STARTED)
+      throw new RuntimeError('the child died before its first line of JavaScript');
     started = true;
     return { pid: value, socket };
   } finally {

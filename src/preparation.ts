@@ -115,12 +115,12 @@ export function loadModules(
   const wanted = modules.map((url): ModuleName => ({ url }));
   if (importMain && main !== null) wanted.unshift(main);
   const names = wanted.filter((name) => !loaded.has(keyOf(name)));
-  const done = (): void => {
+  const leaveGuard = (): void => {
     process.argv = [...BEGINNING.slice(0, 1), ...argv.slice(1)];
     importing = false;
   };
   if (names.length === 0) {
-    done();
+    leaveGuard();
     then();
     return;
   }
@@ -130,12 +130,14 @@ export function loadModules(
   const proceed = (): void => {
     setImmediate(() => {
       if (isAtRest()) forgetBeginnings();
-      done();
+      leaveGuard();
       then();
     });
   };
-  beginnings.run(true, () => loadInTurn(names)).then(proceed, (error: unknown) => {
-    done();
-    failed(error);
-  });
+  beginnings
+    .run(true, () => loadInTurn(names))
+    .then(proceed, (error: unknown) => {
+      leaveGuard();
+      failed(error);
+    });
 }

@@ -261,11 +261,19 @@ function takeRequest(): void {
   }
 }
 
-/** Nobody is left who could ask for a child. */
+/** Nobody is left who could ask for a child: those that there were have ended, or are about to. */
 function leave(): never {
   endWatch(watch);
+  if (spare !== undefined) native.close(spare.handover);
+  const end = performance.now() + REAP_MS;
+  for (const { pid } of [...children.values(), ...(spare === undefined ? [] : [spare])]) {
+    native.waitPidTimeout(pid, Math.max(0, end - performance.now()));
+  }
   process.exit(0);
 }
+
+/** Not everywhere somebody else reaps what a server leaves. */
+const REAP_MS = 200;
 
 function begin(socket: number, requests: number): void {
   const [pid, sentinel] = handOver(socket, requests) ?? fork(runChild, { socket, requests });
@@ -401,9 +409,10 @@ function waitForRequest([handover, socket]: readonly [number, number]): void {
 
 /** Goes through what every child does: what is compiled, and written to, is so already. */
 function warmUp(): void {
-  sample ??= messagesFor(new BaseProcess({ name: 'sample' }), 'forkserver', { directory: '', env: null }).map(
-    ({ parts }) => Buffer.concat(parts),
-  );
+  sample ??= messagesFor(new BaseProcess({ name: 'sample' }), 'forkserver', {
+    directory: '',
+    env: null,
+  }).map(({ parts }) => Buffer.concat(parts));
   for (const bytes of sample) load({ bytes, fds: [] });
 }
 
