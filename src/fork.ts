@@ -213,7 +213,11 @@ function runMain(): void {
   if (isRehearsal() || job === undefined) return;
   const { main, argument, inContext, statusWrite } = job;
   child.endUnwinding();
-  native.write(statusWrite, STARTED);
+  try {
+    native.write(statusWrite, STARTED);
+  } catch {
+    // The parent was killed meanwhile: the child is as one whose parent is killed later.
+  }
   native.close(statusWrite);
   runHooks('afterInChild');
   inContext(main, argument);

@@ -133,9 +133,9 @@ export function inheritServer(requests: number, connection: number): void {
   connectedToParent(connection);
 }
 
-function isGone({ requests }: Server): boolean {
+function isGone({ requests }: Server, milliseconds = 0): boolean {
   const slot = new Int32Array([requests, 0, 0]);
-  native.poll(slot, 0);
+  native.poll(slot, milliseconds);
   return (slot[2]! & (POLLHUP | POLLERR)) !== 0;
 }
 
@@ -296,6 +296,8 @@ export interface Started {
   socket: number;
 }
 
+/** A child that was being forked has the server's end, too, until it begins. */
+const GOING_MS = 2000;
 /** How often a server may die before it has answered. */
 const ATTEMPTS = 3;
 
@@ -321,7 +323,7 @@ export function launchByServer(child: BaseProcess, startMethod: string | null): 
       current.proven = true;
       return started;
     }
-    if (!isGone(current)) {
+    if (!isGone(current, GOING_MS)) {
       throw noRoom('recvmsg: too many open files', { code: 'EMFILE', syscall: 'recvmsg' });
     }
     const status = forget(current);
