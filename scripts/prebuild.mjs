@@ -173,26 +173,20 @@ function describe(file, target) {
 
 /** For glibc's machines and musl's: linked with all of musl that it needs, some 30 KB. */
 function buildTracker(arch, output) {
-  const flags = [
-    '-static',
-    '-nostdlib++',
-    '-std=c++17',
-    '-Os',
-    '-s',
-    '-Wall',
-    '-Wextra',
-    '-Werror',
-  ];
-  const without = [
-    '-fno-exceptions',
-    '-fno-rtti',
-    '-fno-threadsafe-statics',
-    '-fno-sanitize=undefined',
-  ];
-  const target = GLIBC_TRIPLES[arch].replace('gnu', 'musl');
+  const link = ['-static', '-nostdlib++', '-s'];
+  const compile = ['-std=c++17', '-Os', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror'];
+  const without = ['exceptions', 'rtti', 'threadsafe-statics', 'sanitize=undefined'];
   const code = run(findZig(), [
-    ...['c++', '-target', target, '-D_GNU_SOURCE', '-I', path.join(root, 'native')],
-    ...[...flags, ...without, path.join(root, 'native/tracker/main.cc'), '-o', output],
+    'c++',
+    '-target',
+    GLIBC_TRIPLES[arch].replace('gnu', 'musl'),
+    ...link,
+    ...compile,
+    ...without.map((feature) => `-fno-${feature}`),
+    `-I${path.join(root, 'native')}`,
+    path.join(root, 'native/tracker/main.cc'),
+    '-o',
+    output,
   ]);
   if (code !== 0) throw new Error('zig cannot compile the resource tracker');
 }

@@ -16,6 +16,7 @@
 import type { Socket as UdpSocket, SocketType } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
 import { checkInt } from './arguments.js';
+import { currentGeneration } from './at_fork.js';
 import type { FdPlace, InternalCodec, InternalEncodeContext } from './codec/format.js';
 import { registerInternal } from './codec/hooks.js';
 import type { Connection } from './connection.js';
@@ -90,11 +91,48 @@ const FETCH_MS = 10_000;
  * @returns where it is to be fetched. @throws Error EMFILE, ENOMEM.
  */
 export function lendFd(fd: number): string {
+  const { place, ticket } = share(fd, false);
+  onTakeBack(() => native.revokeFd(ticket));
+  return place;
+}
+
+function share(fd: number, standing: boolean): { place: string; ticket: Uint8Array } {
   const ticket = Buffer.allocUnsafeSlow(TICKET_BYTES);
   native.fillRandom(ticket);
-  const address = native.shareFd(fd, ticket);
-  onTakeBack(() => native.revokeFd(ticket));
-  return `${native.getpid()}:${ticket.toString('hex')}:${address}`;
+  const address = native.shareFd(fd, ticket, standing);
+  return { place: `${native.getpid()}:${ticket.toString('hex')}:${address}`, ticket };
+}
+
+/** Of what is shared for as long as it lives: where its descriptors are to be fetched, in which process. */
+const standing = new WeakMap<object, { places: readonly FdPlace[]; generation: number }>();
+const collectedOwners = new FinalizationRegistry<Uint8Array[]>((tickets) => {
+  for (const ticket of tickets) native.revokeFd(ticket);
+});
+
+/**
+ * Where anybody fetches the descriptors of `owner`, as often as they like, until it is collected.
+ *
+ * @param fds -1: nothing is needed there. @throws Error EMFILE, ENOMEM.
+ */
+export function placesOf(owner: object, fds: readonly number[]): readonly FdPlace[] {
+  const known = standing.get(owner);
+  // The child of a fork has no copies.
+  if (known?.generation === currentGeneration()) return known.places;
+  const tickets: Uint8Array[] = [];
+  try {
+    const places = fds.map((fd) => {
+      if (fd < 0) return -1;
+      const { place, ticket } = share(fd, true);
+      tickets.push(ticket);
+      return place;
+    });
+    standing.set(owner, { places, generation: currentGeneration() });
+    collectedOwners.register(owner, tickets);
+    return places;
+  } catch (error) {
+    for (const ticket of tickets) native.revokeFd(ticket);
+    throw error;
+  }
 }
 
 /** The descriptor, which is the caller's. @throws UnpicklingError it is not to be had. Error EMFILE. */

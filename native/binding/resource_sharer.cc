@@ -21,9 +21,9 @@ core::Ticket TicketOf(const Napi::CallbackInfo& info, size_t index) {
   return ticket;
 }
 
-// shareFd(fd, ticket) → address
+// shareFd(fd, ticket, standing) → address
 Napi::Value ShareFd(const Napi::CallbackInfo& info) {
-  const auto address = core::ShareFd(Int(info, 0), TicketOf(info, 1));
+  const auto address = core::ShareFd(Int(info, 0), TicketOf(info, 1), info[2].As<Napi::Boolean>());
   if (!address.ok()) return Throw(info.Env(), address.error());
   return Napi::String::New(info.Env(), address.value());
 }

@@ -33,11 +33,16 @@ struct Guest {
   size_t got = 0;
 };
 
+struct Shared {
+  UniqueFd fd;
+  bool standing;
+};
+
 // One per process, for all its threads; never destroyed, as its thread does not end.
 struct Sharer {
   // Held wherever a descriptor is in between, so that a fork, which takes it, copies none that the child does not know.
   std::mutex mutex;
-  std::map<Ticket, UniqueFd> shared;
+  std::map<Ticket, Shared> shared;
   LocalListener listener;
   std::vector<Guest> guests;
 };
@@ -65,8 +70,8 @@ bool Serve(Sharer& sharer, Guest& guest) {
   const unsigned char answer = here ? kHere : kGone;
   // There is room for it: nothing else goes there. If the guest has died the copy goes, too.
   (void)SendFds(guest.socket.get(), &answer, 1,
-                here ? std::vector<int>{found->second.get()} : std::vector<int>{}, 0);
-  if (here) sharer.shared.erase(found);
+                here ? std::vector<int>{found->second.fd.get()} : std::vector<int>{}, 0);
+  if (here && !found->second.standing) sharer.shared.erase(found);
   return true;
 }
 
@@ -155,14 +160,14 @@ Result<void> EnsureRunning(Sharer& sharer) {
 
 }  // namespace
 
-Result<std::string> ShareFd(int fd, const Ticket& ticket) {
+Result<std::string> ShareFd(int fd, const Ticket& ticket, bool standing) {
   Sharer& sharer = Instance();
   std::lock_guard<std::mutex> lock(sharer.mutex);
   const auto running = EnsureRunning(sharer);
   if (!running.ok()) return running.error();
   auto copy = Duplicate(fd);
   if (!copy.ok()) return copy.error();
-  sharer.shared[ticket] = std::move(copy.value());
+  sharer.shared[ticket] = {std::move(copy.value()), standing};
   return sharer.listener.address;
 }
 
@@ -188,8 +193,8 @@ Result<UniqueFd> FetchFd(const std::string& address, const Ticket& ticket,
   unsigned char answer = kGone;
   auto received = ReceiveFds(socket, &answer, 1, 1, 0);
   if (!received.ok()) return received.error();
-  auto& [bytes, fds, flags] = received.value();
-  if (bytes == 0) return OsError{ECONNREFUSED, "recvmsg"};
+  auto& fds = received.value().fds;
+  if (received.value().bytes == 0) return OsError{ECONNREFUSED, "recvmsg"};
   // The system drops a descriptor for which the receiver has no number left.
   if (answer == kHere && fds.empty()) return OsError{EMFILE, "recvmsg"};
   if (fds.empty()) return OsError{ENXIO, "recvmsg"};

@@ -21,10 +21,10 @@ Ticket TicketOf(uint8_t number) {
 }
 
 // The reading end of a new pipe goes on the shelf, the writing end is the caller's.
-UniqueFd SharePipe(uint8_t number, std::string* address) {
+UniqueFd SharePipe(uint8_t number, std::string* address, bool standing = false) {
   auto pipe = MakePipe(true);
   REQUIRE(pipe.ok());
-  const auto shared = ShareFd(pipe.value().first.get(), TicketOf(number));
+  const auto shared = ShareFd(pipe.value().first.get(), TicketOf(number), standing);
   REQUIRE(shared.ok());
   *address = shared.value();
   return std::move(pipe.value().second);
@@ -61,6 +61,16 @@ TEST_CASE("a descriptor is fetched once") {
   AwaitNoReader(writing);
   const auto again = FetchFd(address, TicketOf(1), Soon());
   CHECK(again.error().errnum == ENXIO);
+}
+
+TEST_CASE("a standing one is fetched until it is revoked") {
+  std::string address;
+  const UniqueFd writing = SharePipe(8, &address, true);
+  for (int i = 0; i < 3; i++) CHECK(FetchFd(address, TicketOf(8), Soon()).ok());
+  CHECK(HasReader(writing));
+  RevokeFd(TicketOf(8));
+  AwaitNoReader(writing);
+  CHECK(FetchFd(address, TicketOf(8), Soon()).error().errnum == ENXIO);
 }
 
 TEST_CASE("what is revoked is closed, and cannot be fetched") {
@@ -106,7 +116,7 @@ TEST_CASE("a child has no copies, no address of its parent's, and shares by itse
   const pid_t child = fork();
   if (child == 0) {
     auto pipe = MakePipe(true);
-    const auto own = ShareFd(pipe.value().first.get(), TicketOf(6));
+    const auto own = ShareFd(pipe.value().first.get(), TicketOf(6), false);
     const bool good = own.ok() && own.value() != address &&
                       FetchFd(own.value(), TicketOf(6), Soon()).ok() &&
                       FetchFd(own.value(), TicketOf(6), Soon()).error().errnum == ENXIO &&
