@@ -528,6 +528,8 @@ export interface NativeSharedMemory {
   sharedAttach(name: string, identity: BigUint64Array): ArrayBuffer;
   /** Unlinks the name if it still means that block; answers whether it did. */
   sharedUnlink(name: string, identity: BigUint64Array): boolean;
+  /** Whether the name still means that block, as far as can be seen. */
+  sharedIs(name: string, identity: BigUint64Array): boolean;
 
   semOpen(name: string, flags: number, mode: number, value: number): SemaphoreHandle;
   semUnlink(name: string): void;

@@ -57,6 +57,9 @@ interface Resource {
 
 /** What this process has made, by its message without the sign. */
 let made = new Map<string, Resource>();
+const LEAST_CROWDED = 1000;
+/** So many may be gone. */
+let crowded = LEAST_CROWDED;
 /** The name that the tracker has been told of last by `expect`. */
 let expected: string | undefined;
 /** The process whose list it is. */
@@ -100,6 +103,15 @@ export function register(
   expected = undefined;
   if (!resource.told) resource.told = tell(`${instead}+${text}`);
   made.set(text, resource);
+  if (made.size > crowded) prune();
+}
+
+/** Others unlink what a producer makes. Looked for whenever there are twice as many as the last time. */
+function prune(): void {
+  for (const [text, { name, type, identity }] of made) {
+    if (type === 'shared_memory' && !native.sharedIs(name, identity)) made.delete(text);
+  }
+  crowded = Math.max(LEAST_CROWDED, 2 * made.size);
 }
 
 /**

@@ -159,6 +159,13 @@ Napi::Value SharedUnlink(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), unlinked.value());
 }
 
+// sharedIs(name, identity) → whether the name means that object
+Napi::Value SharedIs(const Napi::CallbackInfo& info) {
+  const auto is_it = core::IsBlock(Text(info, 0), *IdentityIn(info, 1));
+  // What cannot be looked at may be there.
+  return Napi::Boolean::New(info.Env(), !is_it.ok() || is_it.value());
+}
+
 // --- semaphores ----------------------------------------------------------------------------------
 
 // A handle of ours, and nobody else's External: programs can give the class of posix.ts anything.
@@ -281,6 +288,7 @@ void InitSharedMemory(Napi::Env env, Napi::Object exports) {
   Export<SharedCreate>(exports, "sharedCreate", table);
   Export<SharedAttach>(exports, "sharedAttach", table);
   Export<SharedUnlink>(exports, "sharedUnlink");
+  Export<SharedIs>(exports, "sharedIs");
 
   Export<SemOpen>(exports, "semOpen");
   Export<SemUnlink>(exports, "semUnlink");

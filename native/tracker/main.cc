@@ -122,10 +122,11 @@ void Warn(const char* message) {
 
 // --- removing ------------------------------------------------------------------------------------
 
-enum class Outcome { kRemoved, kGone, kFailed };
+// kDone: it was there.
+enum class Outcome { kDone, kGone, kFailed };
 
 Outcome OutcomeOf(int result) {
-  if (result == 0) return Outcome::kRemoved;
+  if (result == 0) return Outcome::kDone;
   return errno == ENOENT ? Outcome::kGone : Outcome::kFailed;
 }
 
@@ -136,13 +137,32 @@ bool IsAnother(const struct stat& status, const Resource& resource) {
 }
 
 // The name may mean something else by now: then what it meant is gone.
-Outcome RemoveSharedMemory(const Resource& resource) {
+Outcome LookAtSharedMemory(const Resource& resource) {
   const int fd = shm_open(resource.name, O_RDONLY, 0);
   if (fd < 0) return OutcomeOf(fd);
   struct stat status;
   const bool is_another = fstat(fd, &status) == 0 && IsAnother(status, resource);
   close(fd);
-  return is_another ? Outcome::kGone : OutcomeOf(shm_unlink(resource.name));
+  return is_another ? Outcome::kGone : Outcome::kDone;
+}
+
+Outcome RemoveSharedMemory(const Resource& resource) {
+  const Outcome seen = LookAtSharedMemory(resource);
+  return seen == Outcome::kDone ? OutcomeOf(shm_unlink(resource.name)) : seen;
+}
+
+// A program that opens the blocks of another one, which unlinks them, does not learn of it. What is only announced is
+// not there yet. Looked for whenever there are twice as many as the last time.
+constexpr size_t kLeastCrowded = 1000;
+void Prune(Resources* resources) {
+  static size_t crowded = kLeastCrowded;
+  if (resources->size() <= crowded) return;
+  resources->Prune([](const Resource& resource) {
+    const bool is_announced = resource.device == 0 && resource.inode == 0;
+    return resource.type == Type::kSharedMemory && !is_announced &&
+           LookAtSharedMemory(resource) == Outcome::kGone;
+  });
+  crowded = 2 * resources->size() + kLeastCrowded;
 }
 
 Outcome RemovePath(const Resource& resource) {
@@ -160,7 +180,7 @@ void RemoveAll(const Resources& resources, Type type) {
   resources.ForEach(type, [&](const Resource& resource) {
     const auto outcome =
         type == Type::kSharedMemory ? RemoveSharedMemory(resource) : RemovePath(resource);
-    if (outcome == Outcome::kRemoved) {
+    if (outcome == Outcome::kDone) {
       if (count++ > 0) removed.Add(", ");
       removed.AddQuoted(resource.name);
     } else if (outcome == Outcome::kFailed) {
@@ -244,6 +264,7 @@ void Listen(Resources* resources) {
       has_complained = true;
       Warn("something was ignored that is no message to it");
     }
+    Prune(resources);
     nanosleep(&kRest, nullptr);
   }
 }

@@ -140,6 +140,20 @@ class Resources {
     }
   }
 
+  // Drops those for which `is_gone` holds.
+  template <typename IsGone>
+  void Prune(IsGone is_gone) {
+    for (Entry*& bucket : buckets_) {
+      for (Entry** place = &bucket; *place != nullptr;) {
+        if (is_gone((*place)->resource)) {
+          Drop(place);
+        } else {
+          place = &(*place)->next;
+        }
+      }
+    }
+  }
+
  private:
   struct Entry {
     Entry* next;
