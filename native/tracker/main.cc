@@ -4,7 +4,7 @@
 //
 // Standard input is a pipe whose writing end each process of the program has: messages come from it (resources.h), and
 // its end when the last of them has gone, by itself or by SIGKILL. Then what is still registered is removed, with
-// CPython's warning on stderr, and the tracker ends. On standard output it says its own pid, when it is ready.
+// CPython's warning on stderr, and the tracker ends. Its pid is said on standard output.
 //
 // No signal but SIGKILL and SIGSTOP reaches it: it is started with all of them blocked, in a session of its own, so that
 // neither Ctrl-C nor `killall` ends it before the others. It is nobody's child: who waits for any child of his does not
@@ -227,11 +227,14 @@ bool FillGaps() {
   return true;
 }
 
-void SayReady() {
+// What is known of the tracker to who has started it.
+void SayPid(pid_t pid) {
   char line[32];
-  const int length = snprintf(line, sizeof(line), "%d\n", static_cast<int>(getpid()));
-  // To its end: whoever reads it waits for that.
+  const int length = snprintf(line, sizeof(line), "%d\n", static_cast<int>(pid));
   (void)!write(kOutput, line, static_cast<size_t>(length));
+}
+
+void LeaveOutput() {
   const int null = open("/dev/null", O_RDWR);
   dup2(null, kOutput);
   close(null);
@@ -274,10 +277,14 @@ int Run() {
   CloseOthers();
   // The one that was started ends, and its parent has no child to wait for any more.
   const pid_t pid = fork();
-  if (pid != 0) return pid < 0 ? 1 : 0;
+  if (pid < 0) return 1;
+  if (pid > 0) {
+    SayPid(pid);
+    return 0;
+  }
+  LeaveOutput();
   (void)setsid();
   (void)!chdir("/");
-  SayReady();
 
   static Resources resources;
   Listen(&resources);
