@@ -1,7 +1,7 @@
 /**
  * Starting a fresh node for a child: the parent's part of CPython's `spawn.py` and `popen_spawn_posix.py`.
  *
- * The child runs lib/entry/spawn.cjs, with the options of node that this process was started with, its environment and
+ * The child runs lib/entry/start.cjs, with the options of node that this process was started with, its environment and
  * its working directory. Through a socket, descriptor 3, it gets two messages: what it has to know and to load first
  * (`Preparation`), and then the Process itself, which can be read only when the functions and classes that it names are
  * there. Descriptors of locks, queues and connections in it come along; no others are inherited but stdout and stderr.
@@ -19,6 +19,7 @@ import { createRequire } from 'node:module';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkText, wrongType } from './arguments.js';
+import { codeForNextChild, forgetCode } from './compiled.js';
 import { RuntimeError } from './errors.js';
 import { osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
@@ -57,6 +58,8 @@ export interface Preparation {
 /** The child's end of the socket, and of the pipe that tells of its end, where there is one. */
 export const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
+/** Of what compiled.ts says. */
+export const CHILD_CODE = 5;
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
 
@@ -85,6 +88,7 @@ export function setExecutable(file: string | null): void {
   if (file === null) executable = undefined;
   else if (typeof file !== 'string' || file === '') throw wrongType('executable', 'a path', file);
   else executable = checkText(file, 'executable');
+  forgetCode();
 }
 
 /** The module that this program began with; null: it has none, or none that can be loaded again (-e, stdin). */
@@ -266,7 +270,7 @@ function messagesFor(child: BaseProcess, startMethod: string | null): Outgoing[]
 // -------------------------------------------------------------------------------------------------
 // The process
 
-const ENTRY = join(import.meta.dirname, 'entry', 'spawn.cjs');
+const ENTRY = join(import.meta.dirname, 'entry', 'start.cjs');
 const OPEN = 0;
 const CLOSE = 1;
 const DUP2 = 2;
@@ -294,7 +298,7 @@ function launchNode(socket: number, sentinel: number | undefined): number {
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
-    while (fd <= CHILD_SENTINEL) {
+    while (fd <= CHILD_CODE) {
       fd = native.dup(fd);
       above.push(fd);
     }
@@ -311,7 +315,15 @@ function launchNode(socket: number, sentinel: number | undefined): number {
         return []; // The program has closed it.
       }
     });
-    const kept = new Set([CHILD_SOCKET, ...(tell === undefined ? [] : [CHILD_SENTINEL])]);
+    const code = codeForNextChild();
+    const given = [
+      { kind: DUP2, fd: from, target: CHILD_SOCKET } as const,
+      ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
+      ...(code === undefined
+        ? []
+        : [{ kind: DUP2, fd: raise(code.fd), target: CHILD_CODE } as const]),
+    ];
+    const kept = new Set<number>(given.map(({ target }) => target));
     return native.spawn({
       path: file,
       argv: [
@@ -321,14 +333,14 @@ function launchNode(socket: number, sentinel: number | undefined): number {
         '--multiprocessing-spawn',
         `parent=${native.getpid()}`,
         ...(tell === undefined ? [] : [WITH_SENTINEL]),
+        ...(code === undefined ? [] : [code.use]),
       ],
       env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
       searchPath: !file.includes('/'),
       fileActions: [
         { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
         ...output,
-        { kind: DUP2, fd: from, target: CHILD_SOCKET },
-        ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
+        ...given,
         ...inheritable()
           .filter((fd) => !kept.has(fd))
           .map((fd) => ({ kind: CLOSE, fd }) as const),

@@ -1,5 +1,5 @@
 /**
- * What a spawned child runs: the child's part of CPython's `spawn.py`.
+ * What a spawned child does: the child's part of CPython's `spawn.py`.
  *
  * It reads what it has to know, becomes a child of its parent's, imports its parent's main module under a guard, so that
  * what is defined and registered there is found, reads the Process and runs it.
@@ -10,7 +10,7 @@
  *
  * When the parent dies before it has told everything, this process leaves without a word.
  *
- * Run by node as a program, never imported.
+ * Loaded by start.ts, never imported.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -31,6 +31,16 @@ import {
   WITH_SENTINEL,
 } from '../spawn.js';
 import { FrameTransport } from '../transport.js';
+
+/** What start.ts has for it. */
+export interface Beginning {
+  importModule(this: void, url: string): Promise<object>;
+  /** Where `writeCode`, which is called before the Process runs, writes to; it closes that. */
+  codeFile?: number;
+  writeCode?(this: void): void;
+}
+
+let importModule: Beginning['importModule'];
 
 /** The code of a child whose parent has gone. */
 const ORPHANED = 1;
@@ -119,7 +129,7 @@ function loadModule(name: ModuleName): Promise<void> | undefined {
     createRequire(name.file)(name.file);
     return undefined;
   }
-  return import(name.url).then((namespace: object) => registerModule(name.url, namespace));
+  return importModule(name.url).then((namespace) => registerModule(name.url, namespace));
 }
 
 async function loadInTurn(names: readonly ModuleName[]): Promise<void> {
@@ -161,7 +171,9 @@ function loadModules({ main, importMain, modules, argv }: Preparation, then: () 
 
 // -------------------------------------------------------------------------------------------------
 
-function main(): void {
+export function main({ importModule: given, codeFile, writeCode }: Beginning): void {
+  importModule = given;
+  if (codeFile !== undefined) native.setInheritable(codeFile, false);
   native.setInheritable(CHILD_SOCKET, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(CHILD_SOCKET);
@@ -181,8 +193,7 @@ function main(): void {
       dieOf(error);
     }
     transport.close();
+    writeCode?.();
     bootstrap(self, () => {});
   });
 }
-
-main();

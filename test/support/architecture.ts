@@ -37,7 +37,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ['util'],
   ['registry', 'references', 'codec', 'reduction', 'resource_tracker', 'sharing'],
   ['transport', 'connection', 'pipe', 'handles', 'synchronize', 'shared_memory'],
-  ['queues', 'sharedctypes', 'spawn'],
+  ['queues', 'sharedctypes', 'compiled', 'spawn'],
   ['popen'],
   ['pool', 'managers'],
   ['context'],
