@@ -117,10 +117,13 @@ function leaveSigusr1(): void {
 // The parent's modules
 
 let importing = false;
-const beginnings = new AsyncLocalStorage<true>();
+/** The import has begun what goes on; what is not of the target's asynchronous context may be of that. */
+let leftBehind = false;
+/** Used only then: before Node 24 every promise pays for it, and those of the import are many. */
+const ofTarget = new AsyncLocalStorage<true>();
 
 function isImportingMain(): boolean {
-  return importing || beginnings.getStore() === true;
+  return importing || (leftBehind && ofTarget.getStore() === undefined);
 }
 
 /** Undefined: it is loaded. */
@@ -157,16 +160,15 @@ function loadModules({ main, importMain, modules, argv }: Preparation, then: () 
   }
   importing = true;
   process.argv = [...process.argv.slice(0, 2), ...argv.slice(2)];
-  // On the other side of it: what is left of the import's own turn comes before, and the target is not of its context.
+  // On the other side of it: what is left of the import's own turn comes before.
   const proceed = (): void => {
     setImmediate(() => {
-      // Before Node 24 every promise pays for it.
-      if (isAtRest()) beginnings.disable();
-      done();
+      leftBehind = !isAtRest();
+      if (leftBehind) ofTarget.run(true, done);
+      else done();
     });
   };
-  const loaded = beginnings.run(true, () => loadInTurn(names));
-  loaded.then(proceed, dieOf);
+  loadInTurn(names).then(proceed, dieOf);
 }
 
 // -------------------------------------------------------------------------------------------------
