@@ -4,7 +4,7 @@
  * A fresh node spends more time on compiling this package than on anything else that it does for it. The second child of
  * a program therefore writes the code that it has compiled, functions that have run included, with the source it comes
  * from, into a memory file, before it goes on to its target; entry/start.ts does so. Later children get the file and
- * begin with that. The first does not: many programs have but one.
+ * begin with that.
  *
  * Nothing depends on it. V8 looks whether code is of its own version, with the same flags and the same length of source,
  * and compiles the source where it is not. When the child that writes dies before it is done, the file says so, by its
@@ -13,7 +13,7 @@
  * With NODE_V8_COVERAGE every child compiles for itself, which counts more exactly. Where there are no memory files
  * (macOS), so it does always.
  *
- * Only spawn.ts may import this file.
+ * Loaded by spawn.ts alone, with the second child.
  */
 
 import { readSync } from 'node:fs';
@@ -30,33 +30,26 @@ export interface CodeFile {
 /** Of how many children one writes, until one was able to. */
 const ONE_OF = 16;
 
-let children = 0;
-let file: { fd: number; done: boolean; writer: number } | undefined;
+let file: { fd: number; done: boolean; others: number } | undefined;
 
 /** The descriptor stays this module's. Undefined: the next child compiles for itself. */
 export function codeForNextChild(): CodeFile | undefined {
   if (process.env['NODE_V8_COVERAGE']) return undefined;
-  children++;
-  if (file !== undefined && isDone(file)) return { fd: file.fd, use: 'has-code' };
-  const isDue = file === undefined ? children === 2 : children - file.writer >= ONE_OF;
-  return isDue ? newFile() : undefined;
+  if (file === undefined) return newFile();
+  if (isDone(file)) return { fd: file.fd, use: 'has-code' };
+  return ++file.others < ONE_OF ? undefined : newFile();
 }
 
 /** The children to come are of another node. */
 export function forgetCode(): void {
-  children = 0;
-  closeFile();
-}
-
-function closeFile(): void {
   if (file !== undefined) native.close(file.fd);
   file = undefined;
 }
 
 function newFile(): CodeFile | undefined {
-  closeFile();
+  forgetCode();
   try {
-    file = { fd: native.memoryFile('multiprocessing-code'), done: false, writer: children };
+    file = { fd: native.memoryFile('multiprocessing-code'), done: false, others: 0 };
   } catch {
     return undefined; // There are none here, or no descriptors left.
   }

@@ -19,9 +19,9 @@ import { createRequire } from 'node:module';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkText, wrongType } from './arguments.js';
-import { codeForNextChild, forgetCode } from './compiled.js';
+import type * as Compiled from './compiled.js';
 import { RuntimeError } from './errors.js';
-import { osConstants } from './lazy_builtin.js';
+import { lazyPart, osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
   currentDirectory,
@@ -292,6 +292,19 @@ function inheritable(): number[] {
   });
 }
 
+let children = 0;
+
+/** Many programs have but one child: it is nothing for the first. */
+function codeForChild(): Compiled.CodeFile | undefined {
+  return ++children > 1 ? lazyPart<typeof Compiled>('compiled').codeForNextChild() : undefined;
+}
+
+/** The children to come are of another node. */
+function forgetCode(): void {
+  if (children > 1) lazyPart<typeof Compiled>('compiled').forgetCode();
+  children = 0;
+}
+
 function launchNode(socket: number, sentinel: number | undefined): number {
   const file = executable ?? process.execPath;
   const options = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
@@ -315,7 +328,7 @@ function launchNode(socket: number, sentinel: number | undefined): number {
         return []; // The program has closed it.
       }
     });
-    const code = codeForNextChild();
+    const code = codeForChild();
     const given = [
       { kind: DUP2, fd: from, target: CHILD_SOCKET } as const,
       ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),

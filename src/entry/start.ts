@@ -22,6 +22,8 @@ import type * as Spawn from './spawn.js';
 
 const CODE_FILE: typeof CHILD_CODE = 5;
 const HEAD = 4;
+/** Of this package's code, which is ASCII (tsdown.config.ts). */
+const ENCODING = 'latin1';
 
 type Head = [name: string, sourceBytes: number, codeBytes: number][];
 
@@ -40,7 +42,7 @@ const [BEFORE, AFTER] = ['(function (exports, require, module, __filename, __dir
 function load(file: string): unknown {
   const present = here.cache[file];
   if (present !== undefined) return present.exports;
-  const { source, code } = known.get(file) ?? { source: readFileSync(file, 'utf8') };
+  const { source, code } = known.get(file) ?? { source: readFileSync(file, ENCODING) };
   const script = new Script(BEFORE + source + AFTER, {
     filename: file,
     columnOffset: -BEFORE.length,
@@ -73,7 +75,7 @@ function readCode(): void {
   let at = HEAD + bytes.readUInt32LE(0);
   const head = JSON.parse(bytes.toString('utf8', HEAD, at)) as Head;
   for (const [name, sourceBytes, codeBytes] of head) {
-    const source = bytes.toString('utf8', at, at + sourceBytes);
+    const source = bytes.toString(ENCODING, at, at + sourceBytes);
     at += sourceBytes;
     known.set(name, { source, code: bytes.subarray(at, at + codeBytes) });
     at += codeBytes;
@@ -84,7 +86,7 @@ function writeCode(): void {
   const head: Head = [];
   const parts: Buffer[] = [];
   for (const [file, { source, script }] of loaded) {
-    const [text, code] = [Buffer.from(source), script.createCachedData()];
+    const [text, code] = [Buffer.from(source, ENCODING), script.createCachedData()];
     head.push([file, text.length, code.length]);
     parts.push(text, code);
   }
