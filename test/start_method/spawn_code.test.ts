@@ -30,7 +30,10 @@ const PRELUDE = `
     queue.put({ stack, fds: fds.filter((name) => name.includes('multiprocessing-code')) });
   }
   function useOf({ pid }) {
-    const args = readFileSync('/proc/' + pid + '/cmdline', 'utf8').split('\\0');
+    let args;
+    // Empty for a moment yet.
+    do args = readFileSync('/proc/' + pid + '/cmdline', 'utf8').split('\\0');
+    while (args.length < 2);
     return args.find((arg) => /^(writes|has)-code$/.test(arg)) ?? null;
   }
   function child() {
@@ -43,13 +46,16 @@ const PRELUDE = `
     assert.equal(process.exitcode, 0);
     return { use, ...told };
   }
-  /** Killed before it has read its first message. */
+  if (parentProcess() !== null && process.env.STUCK) mp.sleep(60);
+  /** Killed while it imports this module. */
   function killed() {
-    const process = new Process({ target: tell, args: [null] });
-    process.start();
-    const use = useOf(process);
-    process.kill();
-    process.join();
+    process.env.STUCK = '1';
+    const child = new Process({ target: tell, args: [null] });
+    child.start();
+    const use = useOf(child);
+    child.kill();
+    child.join();
+    delete process.env.STUCK;
     return use;
   }
 `;
