@@ -28,7 +28,16 @@ const processEntries = existsSync('src/entry')
   : [];
 
 /** What src/lazy_builtin.ts loads late, parts that would double the time of an import; and what only tests load yet. */
-const lateEntries = ['codec', 'compiled', 'forkChild', 'handles', 'pool', 'spawn'];
+const lateEntries = [
+  'codec',
+  'compiled',
+  'forkChild',
+  'forkserver',
+  'handles',
+  'pool',
+  'spawn',
+  'spawnChild',
+];
 
 /** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
 function sourceOf(entry: string): string {
@@ -84,7 +93,7 @@ const plainExports = {
 
 /**
  * Only strings have other characters than ASCII's. One of them would have node keep the whole text in two bytes a
- * character, and decode it slowly; src/entry/start.ts reads ASCII alone.
+ * character, and decode it slowly; src/entry/spawn.ts reads ASCII alone.
  */
 const plainCharacters = {
   name: 'plain-characters',
@@ -123,7 +132,7 @@ export default defineConfig({
         // Without what late entries alone share.
         {
           name: 'shared',
-          test: /^(?!.*(?:node_internals|transport|src\/spawn))/,
+          test: /^(?!.*(?:node_internals|transport|preparation|src\/forkserver|src\/spawn))/,
           minShareCount: 2,
           priority: 1,
         },

@@ -3,7 +3,7 @@
  *
  * A fresh node spends more time on compiling this package than on anything else that it does for it. The second child of
  * a program therefore writes the code that it has compiled, functions that have run included, with the source it comes
- * from, into a memory file, before it goes on to its target; entry/start.ts does so. Later children get the file and
+ * from, into a memory file, before it goes on to its target; entry/spawn.ts does so. Later children get the file and
  * begin with that.
  *
  * Nothing depends on it. V8 looks whether code is of its own version, with the same flags and the same length of source,

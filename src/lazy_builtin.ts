@@ -45,6 +45,7 @@ type Part =
   | 'compiled'
   | 'connection'
   | 'forkChild'
+  | 'forkserver'
   | 'handles'
   | 'index'
   | 'pool'

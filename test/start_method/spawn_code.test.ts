@@ -109,7 +109,7 @@ describe.skipIf(process.platform !== 'linux')('the code of spawned children', ()
         console.log(JSON.stringify(head.map(([name]) => name.split('/lib/')[1])));
       `),
     });
-    expect(names).toEqual(expect.arrayContaining(['shared.cjs', 'codec.cjs', 'entry/spawn.cjs']));
+    expect(names).toEqual(expect.arrayContaining(['shared.cjs', 'codec.cjs', 'spawnChild.cjs']));
   });
 
   it('is written by another one when the second has died', async () => {
