@@ -5,6 +5,9 @@
 
 import { Process, setStartMethod, sleep } from 'node-multiprocessing';
 import { kill, write } from 'node-multiprocessing/posix';
+import { home } from '../fixtures/support/closures.mjs';
+
+home(import.meta.url, (text) => eval(text));
 
 export const [call, method, listener] = process.argv.slice(2);
 setStartMethod(method);
