@@ -40,6 +40,12 @@ export const withoutExternalBuffers = (method: string): Variant => ({
 /** How many cases the program has ended. */
 const doneIn = (stdout: string): number => stdout.match(/^done$/gm)?.length ?? 0;
 
+/** As on a system where processes do not open each other's descriptors. */
+export const withoutProc = (method: string): Variant => ({
+  how: `${method}, descriptors fetched`,
+  env: { NODE_MULTIPROCESSING_PROC: 'hidden' },
+});
+
 /** Runs one case. */
 export async function runCase(
   fixture: string,
