@@ -50,7 +50,7 @@ export const withoutProc = (method: string): Variant => ({
 export async function runCase(
   fixture: string,
   title: string,
-  { method, apart: _, ...options }: CaseOptions = {},
+  { method, ...options }: CaseOptions = {},
 ): Promise<void> {
   const args = [title, ...(method === undefined ? [] : [method])];
   const result = await runOk(fixture, { ...options, args });
