@@ -39,6 +39,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ['registry', 'references', 'codec', 'reduction', 'resource_tracker', 'sharing'],
   ['transport', 'connection', 'pipe', 'handles', 'synchronize', 'shared_memory'],
   ['queues', 'sharedctypes', 'spawn'],
+  ['forkserver', 'preparation'],
   ['popen'],
   ['pool', 'managers'],
   ['context'],
