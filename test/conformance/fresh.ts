@@ -10,5 +10,5 @@ export function freshConformance(method: string): void {
   // Processes are counted: each case is the first.
   const options = { method, apart: true };
   describe(`Process (${method}): targets by name`, () => testCases('fresh/process.mjs', options));
-  describe(`Process (${method}): shared objects`, () => testCases('fresh/objects.mjs', options));
+  describe(`Process (${method}): shared objects`, () => testCases('fresh/objects.mjs', { method }));
 }

@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { Barrier, BrokenBarrierError, Condition, Lock, Process, RLock } from 'node-multiprocessing';
 import { native } from '../support/native.mjs';
-import { conclude, delay, failures, option } from './support.mjs';
+import { conclude, delay, failures, option, percentiles } from './support.mjs';
 
 const seconds = option('seconds', 60);
 const kills = option('kills', 10_000);
@@ -225,10 +225,7 @@ if (kills > 0) {
   await Promise.all(cells.map((kind) => kill(kind, each, results.get(kind))));
 }
 const row = (name, times) => {
-  times.sort((a, b) => a - b);
-  const at = (share) => times[Math.min(times.length - 1, Math.floor(times.length * share))];
-  const figures = [0.5, 0.9, 0.99, 1].map((share) => `${(at(share) ?? 0).toFixed(0)} ms`);
-  console.log(`${name}: ${times.length} kills; the others went on after ${figures.join(', ')}`);
+  console.log(`${name}: ${times.length} kills; the others went on after ${percentiles(times)}`);
 };
 if (kills > 0) {
   console.log('(median, 90 %, 99 %, longest)');

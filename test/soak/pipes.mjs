@@ -19,6 +19,7 @@ import {
   failures,
   option,
   pattern,
+  percentiles,
 } from './support.mjs';
 
 const seconds = option('seconds', 60);
@@ -454,12 +455,9 @@ async function kill(kind) {
   }
   await cell.finish();
   const { kills, waits, lost, moved } = cell;
-  waits.sort((a, b) => a - b);
-  const at = (part) => waits[Math.min(waits.length - 1, Math.floor(waits.length * part))] ?? 0;
-  const times = [0.5, 0.9, 0.99, 1].map((part) => `${at(part).toFixed(0)} ms`).join(', ');
   console.log(
     `${kind}: ${kills.sender} senders and ${kills.receiver} receivers killed, ` +
-      `${moved.toLocaleString('en')} messages received, ${lost} lost; all went on after ${times}`,
+      `${moved.toLocaleString('en')} messages received, ${lost} lost; all went on after ${percentiles(waits)}`,
   );
 }
 

@@ -19,6 +19,7 @@ import {
   given,
   option,
   pattern,
+  percentiles,
   secondsSince,
 } from './support.mjs';
 
@@ -329,12 +330,9 @@ async function kill(kind) {
   }
   await cell.finish();
   const { kills, waits, lost, moved } = cell;
-  waits.sort((a, b) => a - b);
-  const at = (part) => waits[Math.min(waits.length - 1, Math.floor(waits.length * part))] ?? 0;
-  const times = [0.5, 0.9, 0.99, 1].map((part) => `${at(part).toFixed(0)} ms`).join(', ');
   console.log(
     `${kind}: ${kills.producer} producers and ${kills.consumer} consumers killed, ` +
-      `${moved.toLocaleString('en')} items moved, ${lost} lost; all went on after ${times}`,
+      `${moved.toLocaleString('en')} items moved, ${lost} lost; all went on after ${percentiles(waits)}`,
   );
 }
 

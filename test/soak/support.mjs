@@ -19,6 +19,13 @@ const started = performance.now();
 /** Seconds since `start`, by default the beginning of the program. */
 export const secondsSince = (start = started) => (performance.now() - start) / 1000;
 
+/** Median, 90 %, 99 % and the longest of some milliseconds, as text. */
+export function percentiles(times) {
+  const sorted = times.toSorted((a, b) => a - b);
+  const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0;
+  return [0.5, 0.9, 0.99, 1].map((part) => `${at(part).toFixed(0)} ms`).join(', ');
+}
+
 /** Of some of the bytes: what is wrong with a message is wrong with pieces of it, not with one bit. */
 export function checksum(sender, number, bytes) {
   let sum = Math.imul(sender + 1, 0x9e37_79b1) ^ number;
