@@ -13,6 +13,7 @@ const OF_FRESH: Record<string, Reasons> = {
   },
   'process/lifecycle.mjs': {
     'a bound function is a target': 'bound functions do not travel, as docs/channels.md says',
+    'exit codes are those of node': 'fresh/process.mjs has them by name',
     'a subclass has private members': 'what is private does not travel',
     'descriptors are inherited': 'descriptors are inherited only as named',
   },
