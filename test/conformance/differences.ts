@@ -6,6 +6,9 @@ type Reasons = Record<string, string>;
 
 /** Cases by fixture, of processes that begin afresh. */
 const OF_FRESH: Record<string, Reasons> = {
+  'connection/sharer.mjs': {
+    'in the arguments and results of a pool': 'pools are forked',
+  },
   'process/attributes.mjs': {
     'repr in every state': 'a Process travels to its own child alone',
     'a child may not join, start or test what another process created':
@@ -30,13 +33,23 @@ const OF_FRESH: Record<string, Reasons> = {
   },
 };
 
+/** Cases by fixture, of processes whose parent by the system is a server. */
+const OF_SERVED: Record<string, Reasons> = {
+  'process/lifecycle.mjs': {
+    'a child that somebody else has reaped has 255 and a warning': 'only the server can reap it',
+  },
+};
+
 /** @throws Error a title that the fixture does not have. */
 export function differencesOf(
   method: string,
   fixture: string,
   titles: readonly string[],
 ): Map<string, string> {
-  const reasons = method === 'fork' ? {} : (OF_FRESH[fixture] ?? {});
+  const reasons = {
+    ...(method !== 'fork' && OF_FRESH[fixture]),
+    ...(method === 'forkserver' && OF_SERVED[fixture]),
+  };
   const unknown = Object.keys(reasons).filter((title) => !titles.includes(title));
   if (unknown.length > 0) throw new Error(`${fixture} has no such cases: ${unknown.join(', ')}`);
   return new Map(Object.entries(reasons));
