@@ -862,7 +862,7 @@ function isConstructor(callable: object): boolean {
 }
 
 function applyState(object: unknown, state: unknown): void {
-  if (typeof object !== 'object' || object === null)
+  if ((typeof object !== 'object' && typeof object !== 'function') || object === null)
     throw malformed('has the state of a primitive');
   const method = (object as { [setState]?: unknown })[setState];
   if (typeof method === 'function') {
