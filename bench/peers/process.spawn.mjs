@@ -1,5 +1,5 @@
 /**
- * Driver of bench/process.mjs: `Process` of this package, start method spawn. The child imports this module, too, as any
+ * Driver of bench/process.mjs: `Process` of this package, start method spawn or the one that is named. The child imports this module, too, as any
  * program's: what only the driver needs is loaded under the guard.
  */
 
@@ -17,7 +17,7 @@ export function idle(ready) {
 }
 
 if (parentProcess() === null) {
-  const { Process, SimpleQueue } = getContext('spawn');
+  const { Process, SimpleQueue } = getContext(process.argv[2] ?? 'spawn');
   const { memoryOf } = await import('../support/memory.mjs');
   const { expectExit, fill, serve } = await import('./serve.mjs');
 
