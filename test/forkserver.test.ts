@@ -124,6 +124,23 @@ describe('one server', () => {
     expect(answer).toEqual([0, true, -2]);
   });
 
+  test('signals that arrive meanwhile interrupt nothing, here and there', async () => {
+    const codes = await runJson(
+      program(
+        '',
+        `process.on('SIGUSR2', () => {});
+        const server = ask(tellServer);
+        const { spawn } = await import('node:child_process');
+        const loop = 'while kill -USR2 ' + process.pid + ' && kill -WINCH ' + server + '; do :; done';
+        const sender = spawn('sh', ['-c', loop], { stdio: 'ignore' });
+        const codes = Array.from({ length: 20 }, () => run(nothing));
+        sender.kill('SIGKILL');
+        print(codes);`,
+      ),
+    );
+    expect(codes).toEqual(Array.from({ length: 20 }, () => 0));
+  });
+
   test('many who ask at once, in many processes', async () => {
     const codes = await runJson(
       program(
