@@ -11,7 +11,9 @@
  * When the child dies before it has read its messages, its exit code tells. When the parent dies, the child finds the
  * end of the socket, and leaves.
  *
- * Loaded with the first process that is spawned, by popen/spawn.ts and context.ts alone.
+ * A fork server is started and told in the same way (forkserver.ts).
+ *
+ * Loaded with the first process that is spawned, by popen/spawn.ts, forkserver.ts, context.ts and entry/ alone.
  */
 
 import { readdirSync } from 'node:fs';
