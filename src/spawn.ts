@@ -5,6 +5,8 @@
  * its working directory. Through a socket, descriptor 3, it gets two messages: what it has to know and to load first
  * (`Preparation`), and then the Process itself, which can be read only when the functions and classes that it names are
  * there. Descriptors of locks, queues and connections in it come along; no others are inherited but stdout and stderr.
+ * macOS shuts sockets that are under way and that their sender has closed, as a parent does that hands over one end of a
+ * Pipe: there the descriptors are inherited.
  *
  * What cannot be sent is found before there is a child: nothing is left behind by a PicklingError.
  *
@@ -57,8 +59,12 @@ export interface Preparation {
 /** The child's end of the socket, and of the pipe that tells of its end, where there is one. */
 export const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
+/** The first one that its Process has, where they are inherited. */
+export const FIRST_OF_PROCESS = 5;
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
+/** And: so many descriptors of its Process are inherited. */
+export const WITH_DESCRIPTORS = 'descriptors=';
 
 // -------------------------------------------------------------------------------------------------
 // What a child inherits from this process's own beginning
@@ -288,13 +294,17 @@ function inheritable(): number[] {
   });
 }
 
-function launchNode(socket: number, sentinel: number | undefined): number {
+function launchNode(
+  socket: number,
+  sentinel: number | undefined,
+  descriptors: readonly number[],
+): number {
   const file = executable ?? process.execPath;
   const options = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
-    while (fd <= CHILD_SENTINEL) {
+    while (fd < FIRST_OF_PROCESS + descriptors.length) {
       fd = native.dup(fd);
       above.push(fd);
     }
@@ -303,6 +313,9 @@ function launchNode(socket: number, sentinel: number | undefined): number {
   try {
     const from = raise(socket);
     const tell = sentinel === undefined ? undefined : raise(sentinel);
+    const carried = descriptors.map(
+      (fd, i) => ({ kind: DUP2, fd: raise(fd), target: FIRST_OF_PROCESS + i }) as const,
+    );
     // Node has made them close-on-exec, and a copy onto itself need not be otherwise.
     const output = [1, 2].flatMap((target) => {
       try {
@@ -311,7 +324,11 @@ function launchNode(socket: number, sentinel: number | undefined): number {
         return []; // The program has closed it.
       }
     });
-    const kept = new Set([CHILD_SOCKET, ...(tell === undefined ? [] : [CHILD_SENTINEL])]);
+    const kept = new Set([
+      CHILD_SOCKET,
+      ...(tell === undefined ? [] : [CHILD_SENTINEL]),
+      ...carried.map(({ target }) => target),
+    ]);
     return native.spawn({
       path: file,
       argv: [
@@ -321,6 +338,7 @@ function launchNode(socket: number, sentinel: number | undefined): number {
         '--multiprocessing-spawn',
         `parent=${native.getpid()}`,
         ...(tell === undefined ? [] : [WITH_SENTINEL]),
+        ...(carried.length === 0 ? [] : [`${WITH_DESCRIPTORS}${carried.length}`]),
       ],
       env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
       searchPath: !file.includes('/'),
@@ -329,6 +347,7 @@ function launchNode(socket: number, sentinel: number | undefined): number {
         ...output,
         { kind: DUP2, fd: from, target: CHILD_SOCKET },
         ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
+        ...carried,
         ...inheritable()
           .filter((fd) => !kept.has(fd))
           .map((fd) => ({ kind: CLOSE, fd }) as const),
@@ -367,10 +386,13 @@ export function launchSpawned(
 ): Launched {
   checkNotImportingMain();
   const messages = messagesFor(child, startMethod);
+  const pickled = messages.at(-1)!;
+  const inherited = native.plainPosix ? pickled.fds : [];
+  if (native.plainPosix) pickled.fds = [];
   const [ours, theirs] = native.socketpair(native.posixConstants.SOCK_STREAM, true);
   let pid: number;
   try {
-    pid = launchNode(theirs, sentinel);
+    pid = launchNode(theirs, sentinel, inherited);
   } catch (error) {
     native.close(ours);
     throw error;

@@ -55,7 +55,7 @@ Result<void> WaitUntilWritable(int fd) {
 }
 
 int PollOnce(std::vector<pollfd>& fds, const Deadline& deadline) {
-#if defined(__linux__) && !defined(MP_PLAIN_POSIX)
+#if defined(MP_LINUX)
   if (deadline.never()) return ppoll(fds.data(), fds.size(), nullptr, nullptr);
   const timespec rest = ToTimespec(deadline.RemainingNs());
   return ppoll(fds.data(), fds.size(), &rest, nullptr);

@@ -25,9 +25,11 @@ import { loadFlat, registerModule } from '../reduction.js';
 import {
   CHILD_SENTINEL,
   CHILD_SOCKET,
+  FIRST_OF_PROCESS,
   inheritPreparation,
   type ModuleName,
   type Preparation,
+  WITH_DESCRIPTORS,
   WITH_SENTINEL,
 } from '../spawn.js';
 import { FrameTransport } from '../transport.js';
@@ -35,8 +37,8 @@ import { FrameTransport } from '../transport.js';
 /** The code of a child whose parent has gone. */
 const ORPHANED = 1;
 
-function receive(transport: FrameTransport): unknown {
-  const fds: number[] = [];
+function receive(transport: FrameTransport, inherited: readonly number[] = []): unknown {
+  const fds = [...inherited];
   let bytes: Uint8Array;
   try {
     bytes = transport.receive(Infinity, -1, fds) as Uint8Array;
@@ -161,8 +163,15 @@ function loadModules({ main, importMain, modules, argv }: Preparation, then: () 
 
 // -------------------------------------------------------------------------------------------------
 
+function inheritedDescriptors(): number[] {
+  const told = process.argv.find((text) => text.startsWith(WITH_DESCRIPTORS));
+  const count = told === undefined ? 0 : Number(told.slice(WITH_DESCRIPTORS.length));
+  return Array.from({ length: count }, (_, i) => FIRST_OF_PROCESS + i);
+}
+
 function main(): void {
-  native.setInheritable(CHILD_SOCKET, false);
+  const inherited = inheritedDescriptors();
+  for (const fd of [CHILD_SOCKET, ...inherited]) native.setInheritable(fd, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(CHILD_SOCKET);
   const preparation = receive(transport) as Preparation;
@@ -176,7 +185,7 @@ function main(): void {
     try {
       // Its classes; nearly every main module has loaded them.
       lazyPart('index');
-      self = receive(transport) as BaseProcess;
+      self = receive(transport, inherited) as BaseProcess;
     } catch (error) {
       dieOf(error);
     }

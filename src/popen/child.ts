@@ -5,8 +5,8 @@
  * What tells of the child's end is a pidfd, or, where the system has none, the reading end of a pipe whose writing
  * end only the child holds.
  *
- * When the child dies, `poll` and `wait` reap it and remember the code. When the parent dies first, a daemon is killed
- * by the kernel (Linux), other children live on.
+ * When the child dies, `poll` and `wait` reap it and remember the code. When the parent dies first, a daemon is killed,
+ * by the kernel (Linux) or within a quarter of a second by a thread of its own; other children live on.
  */
 
 import { osConstants } from '../lazy_builtin.js';
@@ -160,12 +160,13 @@ function hasPidfd(): boolean {
   return pidfdWorks;
 }
 
-/** In a child: the kernel ends it with its parent, however that ends. */
+/** In a child: it ends with its parent, however that ends, by the kernel's hand or by that of a thread. */
 export function dieWithParent(parent: number): void {
   try {
     native.setPdeathsig(osConstants().signals.SIGKILL);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOSYS') throw error;
+    native.endWithParent(parent);
   }
   // It may have ended before we asked.
   if (process.ppid !== parent) native.exitNow(1);

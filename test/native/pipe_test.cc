@@ -101,7 +101,7 @@ std::string Text(size_t size) {
 // No descriptor can be sent for now; what is there is eaten by whoever receives.
 void FillSocket(const PipeEnd& end) {
   const char ring = static_cast<char>(mp::core::Bell::kRing);
-  while (send(end.fd(), &ring, 1, MSG_DONTWAIT) == 1) {
+  while (mp::core::MaySendNow(end.fd()) && send(end.fd(), &ring, 1, MSG_DONTWAIT) == 1) {
   }
 }
 
