@@ -7,14 +7,7 @@
  */
 
 import { spawn } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -77,15 +70,23 @@ function uvDirectory() {
   );
 }
 
+/** What it says is shown if it fails: where zig compiles its own libraries, it has a lot to say. */
 function compile(zig, args) {
   return new Promise((resolve) => {
-    const child = spawn(zig, args, { cwd: root, stdio: 'inherit' });
+    const child = spawn(zig, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => (said += chunk));
+    }
     child.once('error', () => resolve(127));
-    child.once('close', (code) => resolve(code ?? 1));
+    child.once('close', (code) => {
+      if (code !== 0) console.error(said);
+      resolve(code ?? 1);
+    });
   });
 }
 
-/** Functions of Node's by the names that begin as theirs do, wherever the sources or node-addon-api mention them. */
+/** Whatever is called as Node's functions are, in the sources or in node-addon-api: types, too, which do no harm. */
 function namesOfNode() {
   const folders = [
     path.join(root, 'native/core'),
@@ -98,13 +99,18 @@ function namesOfNode() {
       .map((file) => path.join(folder, file)),
   );
   const text = files.map((file) => readFileSync(file, 'utf8')).join('\n');
-  return [...new Set(text.match(/\b(?:napi|node_api|uv)_[a-z0-9_]+(?=\()/g))];
+  return [...new Set(text.match(/\b(?:napi|node_api|uv)_[a-z0-9_]+/g))];
 }
 
 /** With every symbol found: at run time, too, it would be looked for in these libraries. */
 async function link(zig, target, directory) {
   const stubs = path.join(directory, 'stubs.c');
-  writeFileSync(stubs, namesOfNode().map((name) => `void ${name}(void) {}\n`).join(''));
+  writeFileSync(
+    stubs,
+    namesOfNode()
+      .map((name) => `void ${name}(void) {}\n`)
+      .join(''),
+  );
   const objects = readdirSync(directory)
     .filter((file) => file.endsWith('.o'))
     .map((file) => path.join(directory, file));

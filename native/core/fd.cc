@@ -89,6 +89,11 @@ Result<FdPair> MakeSocketPair(int type, bool cloexec) {
   int fds[2];
 #if defined(MP_PLAIN_POSIX)
   if (socketpair(AF_UNIX, type, 0, fds) != 0) return LastError("socketpair");
+#if defined(SO_NOSIGPIPE)
+  // In place of MSG_NOSIGNAL, for all who will have the socket.
+  const int on = 1;
+  for (const int fd : fds) setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+#endif
   return OwnPair(fds, cloexec);
 #else
   if (socketpair(AF_UNIX, type | (cloexec ? SOCK_CLOEXEC : 0), 0, fds) != 0)

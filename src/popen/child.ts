@@ -16,6 +16,7 @@ import { arrangeEnd } from '../util.js';
 
 /** The code of a child whose status somebody else has taken, as subprocess and asyncio have it. */
 const REAPED_ELSEWHERE = 255;
+const LONGEST_NAP_MS = 10;
 
 /** Closes the descriptor of a Popen that was dropped without close(). */
 const abandoned = new FinalizationRegistry<{ fd: number | undefined; owner: number }>((held) => {
@@ -98,11 +99,7 @@ export class ChildPopen implements Popen {
 
   onEnd(callback: () => void): () => void {
     this.#waiting.add(callback);
-    this.#watch ??= native.watchReadable(this.#held.fd ?? readyFd(), () => {
-      this.#watch = undefined;
-      this.poll();
-      this.#notify();
-    });
+    this.#watch ??= native.watchReadable(this.#held.fd ?? readyFd(), () => this.#look(0));
     return () => {
       this.#waiting.delete(callback);
       if (this.#waiting.size > 0) return;
@@ -110,6 +107,17 @@ export class ChildPopen implements Popen {
       this.#watch = undefined;
       if (this.#exitcode !== null && !this.#exposed) this.#release();
     };
+  }
+
+  /** Something tells of its end. A pipe does so a moment before the child can be reaped. */
+  #look(tries: number): void {
+    this.#watch = undefined;
+    if (this.poll() === null && this.#owner === native.getpid()) {
+      const timer = setTimeout(() => this.#look(tries + 1), Math.min(tries, LONGEST_NAP_MS));
+      this.#watch = { stop: () => clearTimeout(timer) };
+      return;
+    }
+    this.#notify();
   }
 
   signal(signal: number): void {

@@ -253,7 +253,7 @@ TEST_CASE("pipe: the end comes while descriptors are awaited") {
     CHECK(a.Receive(0).outcome == mp::core::kPipeNotYet);
     if (arrived) (void)b.Begin("x", {0}, sent);
     pair.second.reset();
-    const int64_t expected = arrived ? 0 : mp::core::kPipeTruncated;
+    const int64_t expected = arrived ? int64_t{0} : int64_t{mp::core::kPipeTruncated};
     CHECK(a.Receive().outcome == expected);
     CHECK(a.Receive().outcome == mp::core::kPipeEnd);
   }
