@@ -54,6 +54,14 @@ Result<void> WaitUntilWritable(int fd) {
   return {};
 }
 
+// macOS tells nothing, not even of the end, who asks for nothing.
+short Heard(int events) {
+#if defined(MP_PLAIN_POSIX)
+  if (events == 0) return POLLHUP;
+#endif
+  return static_cast<short>(events);
+}
+
 int PollOnce(std::vector<pollfd>& fds, const Deadline& deadline) {
 #if defined(MP_LINUX)
   if (deadline.never()) return ppoll(fds.data(), fds.size(), nullptr, nullptr);
@@ -148,6 +156,7 @@ Result<void> DuplicateOnto(int fd, int target, bool inheritable) {
     return {};
   }
 #if defined(MP_PLAIN_POSIX)
+  if (fd == target) return OsError{EINVAL, "dup2"};  // as dup3 has it
   if (dup2(fd, target) < 0) return LastError("dup2");
   return SetCloexec(target, true);
 #else
@@ -183,7 +192,7 @@ bool IsTty(int fd) { return isatty(fd) == 1; }
 Result<int> PollFds(PollSlot* slots, size_t count, const Deadline& deadline) {
   std::vector<pollfd> fds(count);
   for (size_t i = 0; i < count; ++i)
-    fds[i] = pollfd{slots[i].fd, static_cast<short>(slots[i].events), 0};
+    fds[i] = pollfd{slots[i].fd, Heard(slots[i].events), 0};
   int ready = 0;
   do {
     ready = RetryOnSignal([&] { return PollOnce(fds, deadline); });

@@ -1,7 +1,7 @@
 // Readiness by epoll.
 
-#include "core/readiness.h"
 #include "core/plain_posix.h"
+#include "core/readiness.h"
 
 #if defined(MP_LINUX)
 

@@ -1,7 +1,7 @@
 // Readiness by kqueue, as macOS has it.
 
-#include "core/readiness.h"
 #include "core/plain_posix.h"
+#include "core/readiness.h"
 
 #if defined(MP_PLAIN_POSIX)
 
@@ -38,7 +38,8 @@ Result<Readiness> Readiness::Create() {
 Result<void> Readiness::Add(int fd, bool read, bool write) {
   // To a kqueue they are two interests, each with an end of its own.
   Remove(fd);
-  for (const auto& [wanted, filter] : {std::pair(read, EVFILT_READ), std::pair(write, EVFILT_WRITE)}) {
+  for (const auto& [wanted, filter] :
+       {std::pair(read, EVFILT_READ), std::pair(write, EVFILT_WRITE)}) {
     if (wanted && Change(set_.get(), fd, filter, EV_ADD | EV_ONESHOT) != 0) {
       const OsError error = LastError("kevent");
       Remove(fd);

@@ -1,7 +1,7 @@
 #if !defined(_WIN32)
 
-#include "core/plain_posix.h"
 #include "core/shared_memory.h"
+#include "core/plain_posix.h"
 
 #include <doctest.h>
 #include <fcntl.h>
