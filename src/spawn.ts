@@ -41,7 +41,7 @@ import { FrameTransport, type Outgoing } from './transport.js';
 export type ModuleName = { file: string } | { url: string };
 
 /** The first message. Mirrors `get_preparation_data`. */
-export interface Preparation {
+export interface Preparation extends Partial<Situation> {
   origin: Origin;
   /** As a daemon does. */
   endsWithParent: boolean;
@@ -54,6 +54,13 @@ export interface Preparation {
   importMain: boolean;
   /** ES modules that the Process refers to; others are found synchronously. */
   modules: string[];
+}
+
+/** What a node that the parent starts has from it anyway. */
+export interface Situation {
+  directory: string;
+  /** Null: as where the child comes from. */
+  env: [name: string, value: string][] | null;
 }
 
 /** The child's end of the socket, and of the pipe that tells of its end, where there is one. */
@@ -189,7 +196,7 @@ export function nodeOptions(given: readonly string[], from: string, to: string):
 // The messages
 
 /** Mirrors `_check_not_importing_main`. @throws RuntimeError. */
-function checkNotImportingMain(): void {
+export function checkNotImportingMain(): void {
   if (!importingMain()) return;
   throw new RuntimeError(`
         An attempt has been made to start a new process before the
@@ -226,7 +233,7 @@ const OF_A_PROCESS = {
 };
 
 /** The message of a value, which does not lie in the codec's scratch memory. */
-function messageOf(value: unknown, options?: object): Outgoing {
+export function messageOf(value: unknown, options?: object): Outgoing {
   const message = encode(value, options);
   const parts = flatParts(message);
   const own = message.bulk.length === 0 ? parts : parts.slice(0, 2);
@@ -241,38 +248,56 @@ function messageOf(value: unknown, options?: object): Outgoing {
  * @param startMethod the default one, which the child's default is to be.
  * @throws PicklingError its target, an argument or a property cannot be sent.
  */
-function messagesFor(child: BaseProcess, startMethod: string | null): Outgoing[] {
+export function messagesFor(
+  child: BaseProcess,
+  startMethod: string | null,
+  situation?: Situation,
+): Outgoing[] {
   modules = new Set();
   files = new Set();
   namesRegistered = false;
   const pickled = whileSpawning(child, () => messageOf(child, OF_A_PROCESS));
-  const parent = currentProcess();
   const main = mainOf();
   const refersToMain =
     namesRegistered ||
     (main !== null && ('file' in main ? files.has(main.file) : modules.has(main.url)));
   const preparation: Preparation = {
+    ...preparationOf(child.name, processState(child).authkey, startMethod),
+    ...situation,
+    endsWithParent: child.daemon || child._endsWithParent,
+    modules: [...modules].filter((url) => main === null || !('url' in main) || url !== main.url),
+  };
+  if (refersToMain && main !== null) preparation.importMain = true;
+  return [messageOf(preparation), pickled];
+}
+
+/** What any node is told that this process starts. */
+export function preparationOf(
+  name: string,
+  authkey: Uint8Array,
+  startMethod: string | null,
+): Preparation {
+  const main = mainOf();
+  return {
     origin: {
-      name: child.name,
-      authkey: processState(child).authkey,
-      parentName: parent.name,
+      name,
+      authkey,
+      parentName: currentProcess().name,
       parentPid: native.getpid(),
       startMethod,
     },
-    endsWithParent: child.daemon || child._endsWithParent,
+    endsWithParent: false,
     argv: [...process.argv],
     originalDirectory,
     main,
-    importMain: main !== null && (refersToMain || !isTool(main)),
-    modules: [...modules].filter((url) => main === null || !('url' in main) || url !== main.url),
+    importMain: main !== null && !isTool(main),
+    modules: [],
   };
-  return [messageOf(preparation), pickled];
 }
 
 // -------------------------------------------------------------------------------------------------
 // The process
 
-const ENTRY = join(import.meta.dirname, 'entry', 'spawn.cjs');
 const OPEN = 0;
 const CLOSE = 1;
 const DUP2 = 2;
@@ -294,13 +319,22 @@ function inheritable(): number[] {
   });
 }
 
-function launchNode(
+/**
+ * @param socket becomes CHILD_SOCKET, `second` becomes CHILD_SENTINEL.
+ * @param options of node, besides this process's own.
+ * @param entry a file of lib/entry.
+ * @param descriptors become FIRST_OF_PROCESS and those that follow.
+ */
+export function launchNode(
   socket: number,
-  sentinel: number | undefined,
-  descriptors: readonly number[],
+  second: number | undefined,
+  options: readonly string[],
+  entry: string,
+  args: readonly string[],
+  descriptors: readonly number[] = [],
 ): number {
   const file = executable ?? process.execPath;
-  const options = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
+  const inherited = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
@@ -312,7 +346,7 @@ function launchNode(
   };
   try {
     const from = raise(socket);
-    const tell = sentinel === undefined ? undefined : raise(sentinel);
+    const tell = second === undefined ? undefined : raise(second);
     const carried = descriptors.map(
       (fd, i) => ({ kind: DUP2, fd: raise(fd), target: FIRST_OF_PROCESS + i }) as const,
     );
@@ -333,11 +367,12 @@ function launchNode(
       path: file,
       argv: [
         file,
+        ...inherited,
         ...options,
-        ENTRY,
-        '--multiprocessing-spawn',
+        join(import.meta.dirname, 'entry', `${entry}.cjs`),
+        `--multiprocessing-${entry}`,
         `parent=${native.getpid()}`,
-        ...(tell === undefined ? [] : [WITH_SENTINEL]),
+        ...args,
         ...(carried.length === 0 ? [] : [`${WITH_DESCRIPTORS}${carried.length}`]),
       ],
       env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
@@ -392,7 +427,8 @@ export function launchSpawned(
   const [ours, theirs] = native.socketpair(native.posixConstants.SOCK_STREAM, true);
   let pid: number;
   try {
-    pid = launchNode(theirs, sentinel, inherited);
+    const args = sentinel === undefined ? [] : [WITH_SENTINEL];
+    pid = launchNode(theirs, sentinel, [], 'spawn', args, inherited);
   } catch (error) {
     native.close(ours);
     throw error;

@@ -13,47 +13,22 @@
  * Run by node as a program, never imported.
  */
 
-import { AsyncLocalStorage } from 'node:async_hooks';
-import { createRequire } from 'node:module';
 import { dieOf, finishChild, replacedHandler } from '../at_fork.js';
-import { EOFError } from '../errors.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import { dieWithParent } from '../popen/child.js';
+import { isImportingMain, leaveSigusr1, loadModules, load, receive } from '../preparation.js';
 import { beginBootstrap, bootstrap, type BaseProcess } from '../process.js';
-import { loadFlat, registerModule } from '../reduction.js';
 import {
   CHILD_SENTINEL,
   CHILD_SOCKET,
   FIRST_OF_PROCESS,
   inheritPreparation,
-  type ModuleName,
   type Preparation,
   WITH_DESCRIPTORS,
   WITH_SENTINEL,
 } from '../spawn.js';
 import { FrameTransport } from '../transport.js';
-
-/** The code of a child whose parent has gone. */
-const ORPHANED = 1;
-
-function receive(transport: FrameTransport, inherited: readonly number[] = []): unknown {
-  const fds = [...inherited];
-  let bytes: Uint8Array;
-  try {
-    bytes = transport.receive(Infinity, -1, fds) as Uint8Array;
-  } catch (error) {
-    const gone =
-      error instanceof EOFError || (error as NodeJS.ErrnoException).code === 'ECONNRESET';
-    if (gone) native.exitNow(ORPHANED);
-    throw error;
-  }
-  try {
-    return loadFlat(Buffer.from(bytes), fds);
-  } finally {
-    for (const fd of fds) if (fd >= 0) native.close(fd);
-  }
-}
 
 // -------------------------------------------------------------------------------------------------
 // The way out
@@ -98,69 +73,6 @@ function installEnd(): void {
   };
 }
 
-/** Its default action, which is not to open the inspector. */
-function leaveSigusr1(): void {
-  const nothing = (): void => {};
-  process.on('SIGUSR1', nothing);
-  process.removeListener('SIGUSR1', nothing);
-}
-
-// -------------------------------------------------------------------------------------------------
-// The parent's modules
-
-let importing = false;
-const beginnings = new AsyncLocalStorage<true>();
-
-function isImportingMain(): boolean {
-  return importing || beginnings.getStore() === true;
-}
-
-/** Undefined: it is loaded. */
-function loadModule(name: ModuleName): Promise<void> | undefined {
-  if ('file' in name) {
-    createRequire(name.file)(name.file);
-    return undefined;
-  }
-  return import(name.url).then((namespace: object) => registerModule(name.url, namespace));
-}
-
-async function loadInTurn(names: readonly ModuleName[]): Promise<void> {
-  for (const name of names) await loadModule(name);
-}
-
-/** What the import of the main module has begun may still start something. */
-function isAtRest(): boolean {
-  return process
-    .getActiveResourcesInfo()
-    .every((name) => /^(TTY|Pipe)Wrap$|^Immediate$/.test(name));
-}
-
-function loadModules({ main, importMain, modules, argv }: Preparation, then: () => void): void {
-  const names = modules.map((url): ModuleName => ({ url }));
-  if (importMain && main !== null) names.unshift(main);
-  const done = (): void => {
-    process.argv = [...process.argv.slice(0, 1), ...argv.slice(1)];
-    importing = false;
-    then();
-  };
-  if (names.length === 0) {
-    done();
-    return;
-  }
-  importing = true;
-  process.argv = [...process.argv.slice(0, 2), ...argv.slice(2)];
-  // On the other side of it: what is left of the import's own turn comes before, and the target is not of its context.
-  const proceed = (): void => {
-    setImmediate(() => {
-      // Before Node 24 every promise pays for it.
-      if (isAtRest()) beginnings.disable();
-      done();
-    });
-  };
-  const loaded = beginnings.run(true, () => loadInTurn(names));
-  loaded.then(proceed, dieOf);
-}
-
 // -------------------------------------------------------------------------------------------------
 
 function inheritedDescriptors(): number[] {
@@ -174,7 +86,7 @@ function main(): void {
   for (const fd of [CHILD_SOCKET, ...inherited]) native.setInheritable(fd, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(CHILD_SOCKET);
-  const preparation = receive(transport) as Preparation;
+  const preparation = load(receive(transport)) as Preparation;
   if (preparation.endsWithParent) dieWithParent(preparation.origin.parentPid);
   leaveSigusr1();
   installEnd();
@@ -185,7 +97,9 @@ function main(): void {
     try {
       // Its classes; nearly every main module has loaded them.
       lazyPart('index');
-      self = receive(transport, inherited) as BaseProcess;
+      const message = receive(transport);
+      message.fds.push(...inherited);
+      self = load(message) as BaseProcess;
     } catch (error) {
       dieOf(error);
     }
