@@ -27,13 +27,14 @@ const ADDON = path.join(DIRECTORY, 'addon');
 /** How macOS waits on addresses: from 14.4 on, before, and, for whatever has neither, not at all. */
 const WAITS = { sync: ['-DWAIT_SYNC'], ulock: ['-DWAIT_ULOCK'], naps: [] };
 
-/** The suites that stand on what differs; but for sharing, which is of what only Linux has: opening others' memory. */
+/** The suites that stand on what differs. */
 const SUITES = [
   'test/start_method/spawn.test.ts',
   'test/start_method/spawn_main.test.ts',
   'test/start_method/fork.test.ts',
   'test/start_method/fork_connection.test.ts',
   'test/start_method/fork_queues.test.ts',
+  'test/start_method/fork_sharing.test.ts',
   'test/start_method/fork_synchronize.test.ts',
   'test/crash',
   'test/posix.test.ts',
