@@ -186,7 +186,11 @@ function testPackage(args) {
   const skipped = EMULATOR_CANNOT_RUN.map(([title]) => title.replaceAll(/[^\w ]/g, '\\$&'));
   const filter = skipped.length === 0 ? [] : ['-t', `^(?!.*(?:${skipped.join('|')})$)`];
   for (const [title, why] of EMULATOR_CANNOT_RUN) console.log(`not under qemu, ${why}: ${title}`);
-  return runBin('vitest', ['run', ...(args.length > 0 ? args : [...SUITES, ...filter])], { env });
+  // Each as it is done: a file takes many minutes.
+  const options = ['run', '--reporter=verbose'];
+  return runBin('vitest', [...options, ...(args.length > 0 ? args : [...SUITES, ...filter])], {
+    env,
+  });
 }
 
 if (process.arch === 'arm64') {

@@ -7,7 +7,7 @@
  * under fork, which it has not, because most suites know no other.
  */
 
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { stage } from './prebuild.mjs';
@@ -71,8 +71,10 @@ function testCore(habits) {
   }
 }
 
+/** Only what changed, unless that is how it is built. */
 function buildAddon() {
-  stage(ADDON);
+  const text = (folder) => readFileSync(path.join(folder, 'binding.gyp'), 'utf8');
+  if (!existsSync(path.join(ADDON, 'binding.gyp')) || text(ADDON) !== text(root)) stage(ADDON);
   const args = ['configure', 'build', '--jobs=max', '--silent', ...headerArguments()];
   const code = runBin('node-gyp', args, {
     cwd: ADDON,

@@ -193,8 +193,14 @@ Result<std::optional<ProcessFacts>> NothingShown(int pid, const OsError& error) 
 }  // namespace
 
 Result<std::optional<ProcessFacts>> LookAtProcess(int pid) {
-  char path[32];
-  std::snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+  char path[48];
+  if (pid == getpid()) {
+    // The same in another place: emulators (qemu-user) make up the usual one, and only for the process itself, which
+    // then would not be the one that others see.
+    std::snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, pid);
+  } else {
+    std::snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+  }
   const UniqueFd file(open(path, O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return NothingShown(pid, LastError("open"));
   char text[1024];
