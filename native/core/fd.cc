@@ -191,8 +191,7 @@ bool IsTty(int fd) { return isatty(fd) == 1; }
 
 Result<int> PollFds(PollSlot* slots, size_t count, const Deadline& deadline) {
   std::vector<pollfd> fds(count);
-  for (size_t i = 0; i < count; ++i)
-    fds[i] = pollfd{slots[i].fd, Heard(slots[i].events), 0};
+  for (size_t i = 0; i < count; ++i) fds[i] = pollfd{slots[i].fd, Heard(slots[i].events), 0};
   int ready = 0;
   do {
     ready = RetryOnSignal([&] { return PollOnce(fds, deadline); });
