@@ -21,8 +21,9 @@ import { createRequire } from 'node:module';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkText, wrongType } from './arguments.js';
+import type * as Compiled from './compiled.js';
 import { RuntimeError } from './errors.js';
-import { osConstants } from './lazy_builtin.js';
+import { lazyPart, osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
   currentDirectory,
@@ -66,8 +67,10 @@ export interface Situation {
 /** The child's end of the socket, and of the pipe that tells of its end, where there is one. */
 export const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
+/** Of what compiled.ts says. */
+export const CHILD_CODE = 5;
 /** The first one that its Process has, where they are inherited. */
-export const FIRST_OF_PROCESS = 5;
+export const FIRST_OF_PROCESS = 6;
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
 /** And: so many descriptors of its Process are inherited. */
@@ -98,6 +101,7 @@ export function setExecutable(file: string | null): void {
   if (file === null) executable = undefined;
   else if (typeof file !== 'string' || file === '') throw wrongType('executable', 'a path', file);
   else executable = checkText(file, 'executable');
+  forgetCode();
 }
 
 /** The module that this program began with; null: it has none, or none that can be loaded again (-e, stdin). */
@@ -319,6 +323,19 @@ function inheritable(): number[] {
   });
 }
 
+let children = 0;
+
+/** Many programs have but one child: it is nothing for the first. */
+function codeForChild(): Compiled.CodeFile | undefined {
+  return ++children > 1 ? lazyPart<typeof Compiled>('compiled').codeForNextChild() : undefined;
+}
+
+/** The children to come are of another node. */
+function forgetCode(): void {
+  if (children > 1) lazyPart<typeof Compiled>('compiled').forgetCode();
+  children = 0;
+}
+
 /**
  * @param socket becomes CHILD_SOCKET, `second` becomes CHILD_SENTINEL.
  * @param options of node, besides this process's own.
@@ -347,9 +364,6 @@ export function launchNode(
   try {
     const from = raise(socket);
     const tell = second === undefined ? undefined : raise(second);
-    const carried = descriptors.map(
-      (fd, i) => ({ kind: DUP2, fd: raise(fd), target: FIRST_OF_PROCESS + i }) as const,
-    );
     // Node has made them close-on-exec, and a copy onto itself need not be otherwise.
     const output = [1, 2].flatMap((target) => {
       try {
@@ -358,11 +372,19 @@ export function launchNode(
         return []; // The program has closed it.
       }
     });
-    const kept = new Set([
-      CHILD_SOCKET,
-      ...(tell === undefined ? [] : [CHILD_SENTINEL]),
-      ...carried.map(({ target }) => target),
-    ]);
+    // A fork server has options of its own, and V8 wants the same.
+    const code = entry === 'spawn' ? codeForChild() : undefined;
+    const given = [
+      { kind: DUP2, fd: from, target: CHILD_SOCKET } as const,
+      ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
+      ...(code === undefined
+        ? []
+        : [{ kind: DUP2, fd: raise(code.fd), target: CHILD_CODE } as const]),
+      ...descriptors.map(
+        (fd, i) => ({ kind: DUP2, fd: raise(fd), target: FIRST_OF_PROCESS + i }) as const,
+      ),
+    ];
+    const kept = new Set<number>(given.map(({ target }) => target));
     return native.spawn({
       path: file,
       argv: [
@@ -373,16 +395,15 @@ export function launchNode(
         `--multiprocessing-${entry}`,
         `parent=${native.getpid()}`,
         ...args,
-        ...(carried.length === 0 ? [] : [`${WITH_DESCRIPTORS}${carried.length}`]),
+        ...(descriptors.length === 0 ? [] : [`${WITH_DESCRIPTORS}${descriptors.length}`]),
+        ...(code === undefined ? [] : [code.use]),
       ],
       env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
       searchPath: !file.includes('/'),
       fileActions: [
         { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
         ...output,
-        { kind: DUP2, fd: from, target: CHILD_SOCKET },
-        ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
-        ...carried,
+        ...given,
         ...inheritable()
           .filter((fd) => !kept.has(fd))
           .map((fd) => ({ kind: CLOSE, fd }) as const),
