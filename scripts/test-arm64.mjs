@@ -35,7 +35,7 @@ const EMULATOR_CANNOT = [
   'spawn: looks along PATH when asked to',
   'spawn: file actions open, close and copy',
   'spawn: a group or a session of its own',
-  // Its /proc/self/stat is made up, and differs from what others see of the process.
+  // Its /proc/self/stat is made up, and differs from what others see of a thread.
   'owner: what has ended is dead, a zombie too; an orphan is nobody',
 ];
 
