@@ -23,6 +23,7 @@ import {
   leaveSigusr1,
   load,
   loadModules,
+  loadPreparation,
   receive,
 } from './preparation.js';
 import { beginBootstrap, bootstrap, type BaseProcess } from './process.js';
@@ -31,7 +32,6 @@ import {
   CHILD_SOCKET,
   FIRST_OF_PROCESS,
   inheritPreparation,
-  type Preparation,
   WITH_DESCRIPTORS,
   WITH_SENTINEL,
 } from './spawn.js';
@@ -103,7 +103,7 @@ export function main({ importModule, codeFile, writeCode }: Beginning): void {
   for (const fd of [CHILD_SOCKET, ...inherited]) native.setInheritable(fd, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(CHILD_SOCKET);
-  const preparation = load(receive(transport)) as Preparation;
+  const preparation = loadPreparation(receive(transport));
   if (preparation.endsWithParent) dieWithParent(preparation.origin.parentPid);
   leaveSigusr1();
   installEnd();
