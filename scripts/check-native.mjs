@@ -1,12 +1,13 @@
 /**
  * Compiles the addon for platforms that are not there: `npm run check:arm64`, `check:musl`, `check:macos`.
  *
- * Each source of native/ by zig's clang with that platform's headers, warnings being errors; nothing is linked, nothing
- * kept. It finds a Linux call that another system does not have, or names otherwise, before its own machines do.
+ * Each source of native/ by zig's clang with that platform's headers, warnings being errors; then they are linked with
+ * that platform's libraries, and nothing is kept. It finds a Linux call that another system does not have, or names
+ * otherwise, before its own machines do. What Node brings is stood in for by the names that the sources use.
  */
 
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -69,12 +70,57 @@ function uvDirectory() {
   );
 }
 
+/** What it says is shown if it fails: where zig compiles its own libraries, it has a lot to say. */
 function compile(zig, args) {
   return new Promise((resolve) => {
-    const child = spawn(zig, args, { cwd: root, stdio: 'inherit' });
+    const child = spawn(zig, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => (said += chunk));
+    }
     child.once('error', () => resolve(127));
-    child.once('close', (code) => resolve(code ?? 1));
+    child.once('close', (code) => {
+      if (code !== 0) console.error(said);
+      resolve(code ?? 1);
+    });
   });
+}
+
+/** Whatever is called as Node's functions are, in the sources or in node-addon-api: types, too, which do no harm. */
+function namesOfNode() {
+  const folders = [
+    path.join(root, 'native/core'),
+    path.join(root, 'native/binding'),
+    path.dirname(require.resolve('node-addon-api/napi.h')),
+  ];
+  const files = folders.flatMap((folder) =>
+    readdirSync(folder)
+      .filter((file) => /\.(cc|h)$/.test(file))
+      .map((file) => path.join(folder, file)),
+  );
+  const text = files.map((file) => readFileSync(file, 'utf8')).join('\n');
+  return [...new Set(text.match(/\b(?:napi|node_api|uv)_[a-z0-9_]+/g))];
+}
+
+/** With every symbol found: at run time, too, it would be looked for in these libraries. */
+async function link(zig, target, directory) {
+  const stubs = path.join(directory, 'stubs.c');
+  writeFileSync(
+    stubs,
+    namesOfNode()
+      .map((name) => `void ${name}(void) {}\n`)
+      .join(''),
+  );
+  const objects = readdirSync(directory)
+    .filter((file) => file.endsWith('.o'))
+    .map((file) => path.join(directory, file));
+  const output = path.join(directory, 'multiprocessing.node');
+  const allDefined = target.includes('macos') ? '-Wl,-undefined,error' : '-Wl,-z,defs';
+  const stubbed = `${stubs}.o`;
+  const code = await compile(zig, ['cc', '-target', target, '-fPIC', '-c', stubs, '-o', stubbed]);
+  if (code !== 0) return code;
+  const args = ['c++', '-target', target, '-shared', allDefined, ...objects, stubbed, '-o', output];
+  return compile(zig, args);
 }
 
 async function check(zig, target) {
@@ -94,8 +140,10 @@ async function check(zig, target) {
     }
   };
   await Promise.all(Array.from({ length: os.availableParallelism() }, work));
+  if (failed === 0 && (await link(zig, target, directory)) !== 0) failed++;
   rmSync(directory, { recursive: true, force: true });
-  console.log(`${target}: ${sources.length - failed} of ${sources.length} files compile`);
+  const how = failed === 0 ? ', and link' : '';
+  console.log(`${target}: ${sources.length - failed} of ${sources.length} files compile${how}`);
   return failed === 0;
 }
 

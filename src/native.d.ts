@@ -97,6 +97,11 @@ export interface NativePosix {
    * elsewhere.
    */
   setPdeathsig(signal: number): void;
+  /**
+   * The process is killed when its parent has ended, however: what setPdeathsig does where there is such a thing. By a
+   * thread; looks four times a second.
+   */
+  endWithParent(parent: number): void;
   /** Blocks this thread; not a negative number or NaN. */
   sleepMs(milliseconds: number): void;
   schedSetaffinity(pid: number, cpus: number[]): void;
@@ -114,6 +119,8 @@ export interface NativePosix {
 
   /** Absent: what this platform does not have. */
   readonly posixConstants: { readonly [name in PosixConstant]: number };
+  /** Whether it does with what POSIX and macOS have: on macOS, and in the build of `npm run test:portable`. */
+  readonly plainPosix: boolean;
 }
 
 /** The constants that Node's own `os.constants` and `fs.constants` lack. */

@@ -5,6 +5,8 @@
  * its working directory. Through a socket, descriptor 3, it gets two messages: what it has to know and to load first
  * (`Preparation`), and then the Process itself, which can be read only when the functions and classes that it names are
  * there. Descriptors of locks, queues and connections in it come along; no others are inherited but stdout and stderr.
+ * macOS shuts sockets that are under way and that their sender has closed, as a parent does that hands over one end of a
+ * Pipe: there the descriptors are inherited.
  *
  * What cannot be sent is found before there is a child: nothing is left behind by a PicklingError.
  *
@@ -69,8 +71,12 @@ export const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
 /** Of what compiled.ts says. */
 export const CHILD_CODE = 5;
+/** The first one that its Process has, where they are inherited. */
+export const FIRST_OF_PROCESS = 6;
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
+/** And: so many descriptors of its Process are inherited. */
+export const WITH_DESCRIPTORS = 'descriptors=';
 
 // -------------------------------------------------------------------------------------------------
 // What a child inherits from this process's own beginning
@@ -342,6 +348,7 @@ function forgetCode(): void {
  * @param socket becomes CHILD_SOCKET, `second` becomes CHILD_SENTINEL.
  * @param options of node, besides this process's own.
  * @param entry a file of lib/entry.
+ * @param descriptors become FIRST_OF_PROCESS and those that follow.
  */
 export function launchNode(
   socket: number,
@@ -349,13 +356,14 @@ export function launchNode(
   options: readonly string[],
   entry: string,
   args: readonly string[],
+  descriptors: readonly number[] = [],
 ): number {
   const file = executable ?? process.execPath;
   const inherited = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
-    while (fd <= CHILD_CODE) {
+    while (fd < FIRST_OF_PROCESS + descriptors.length) {
       fd = native.dup(fd);
       above.push(fd);
     }
@@ -380,6 +388,9 @@ export function launchNode(
       ...(code === undefined
         ? []
         : [{ kind: DUP2, fd: raise(code.fd), target: CHILD_CODE } as const]),
+      ...descriptors.map(
+        (fd, i) => ({ kind: DUP2, fd: raise(fd), target: FIRST_OF_PROCESS + i }) as const,
+      ),
     ];
     const kept = new Set<number>(given.map(({ target }) => target));
     return native.spawn({
@@ -392,6 +403,7 @@ export function launchNode(
         `--multiprocessing-${entry}`,
         `parent=${native.getpid()}`,
         ...args,
+        ...(descriptors.length === 0 ? [] : [`${WITH_DESCRIPTORS}${descriptors.length}`]),
         ...(code === undefined ? [] : [code.use]),
       ],
       env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
@@ -438,10 +450,14 @@ export function launchSpawned(
 ): Launched {
   checkNotImportingMain();
   const messages = messagesFor(child, startMethod);
+  const pickled = messages.at(-1)!;
+  const inherited = native.plainPosix ? pickled.fds : [];
+  if (native.plainPosix) pickled.fds = [];
   const [ours, theirs] = native.socketpair(native.posixConstants.SOCK_STREAM, true);
   let pid: number;
   try {
-    pid = launchNode(theirs, sentinel, [], 'spawn', sentinel === undefined ? [] : [WITH_SENTINEL]);
+    const args = sentinel === undefined ? [] : [WITH_SENTINEL];
+    pid = launchNode(theirs, sentinel, [], 'spawn', args, inherited);
   } catch (error) {
     native.close(ours);
     throw error;

@@ -27,7 +27,14 @@ import {
   receive,
 } from './preparation.js';
 import { beginBootstrap, bootstrap, type BaseProcess } from './process.js';
-import { CHILD_SENTINEL, CHILD_SOCKET, inheritPreparation, WITH_SENTINEL } from './spawn.js';
+import {
+  CHILD_SENTINEL,
+  CHILD_SOCKET,
+  FIRST_OF_PROCESS,
+  inheritPreparation,
+  WITH_DESCRIPTORS,
+  WITH_SENTINEL,
+} from './spawn.js';
 import { FrameTransport } from './transport.js';
 
 /** What entry/spawn.ts has for it. */
@@ -81,12 +88,19 @@ function installEnd(): void {
   };
 }
 
+function inheritedDescriptors(): number[] {
+  const told = process.argv.find((text) => text.startsWith(WITH_DESCRIPTORS));
+  const count = told === undefined ? 0 : Number(told.slice(WITH_DESCRIPTORS.length));
+  return Array.from({ length: count }, (_, i) => FIRST_OF_PROCESS + i);
+}
+
 // -------------------------------------------------------------------------------------------------
 
 export function main({ importModule, codeFile, writeCode }: Beginning): void {
   importBy(importModule);
   if (codeFile !== undefined) native.setInheritable(codeFile, false);
-  native.setInheritable(CHILD_SOCKET, false);
+  const inherited = inheritedDescriptors();
+  for (const fd of [CHILD_SOCKET, ...inherited]) native.setInheritable(fd, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(CHILD_SOCKET);
   const preparation = loadPreparation(receive(transport));
@@ -100,7 +114,9 @@ export function main({ importModule, codeFile, writeCode }: Beginning): void {
     try {
       // Its classes; nearly every main module has loaded them.
       lazyPart('index');
-      self = load(receive(transport)) as BaseProcess;
+      const message = receive(transport);
+      message.fds.push(...inherited);
+      self = load(message) as BaseProcess;
     } catch (error) {
       dieOf(error);
     }

@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/plain_posix.h"
 #include "core/steps.h"
 
 namespace mp::core {
@@ -763,9 +764,9 @@ void Channel::Free(uint32_t chunk, bool warm) {
   count.store(count.load(kRelaxed) + 1, kRelaxed);
 }
 
-// The system gets the memory back; reading the chunks gives zeros from here on.
+// The system gets the memory back, where it takes it: macOS keeps it until the queue has gone.
 void Channel::GiveBack(const std::vector<uint32_t>& chunks) {
-#if defined(MADV_REMOVE)
+#if defined(MP_LINUX)
   ForRuns(chunks, [&](uint32_t first, size_t count) {
     return madvise(ChunkData(first), count * kChunkBytes, MADV_REMOVE) == 0;
   });

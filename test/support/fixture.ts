@@ -53,6 +53,9 @@ export interface RunResult {
   hung: string[];
 }
 
+/** How many times longer everything may take: under an emulator. */
+const SLOWNESS = Number(process.env['MP_TEST_SLOWNESS'] ?? 1);
+
 /** Variables of the test runner that would change what a fixture does. */
 const RUNNER_VARIABLES =
   /^(VITEST|VITE_|NODE_ENV$|TEST$|DEV$|PROD$|SSR$|MODE$|BASE_URL$|NODE_CHANNEL)/;
@@ -146,19 +149,22 @@ async function execute(file: string, marker: string, options: RunOptions): Promi
 
   const hung: string[] = [];
   let timedOut = false;
-  const limit = setTimeout(() => {
-    timedOut = true;
-    const known = strayProcesses(marker).map(({ pid }) => pid);
-    hung.push(...(known.length > 0 ? known : [child.pid ?? 0]).map(describeProcess));
-    if (child.pid !== undefined) killGroup(child.pid);
-    void killStrays(marker);
-  }, options.timeoutMs ?? 30_000);
+  const limit = setTimeout(
+    () => {
+      timedOut = true;
+      const known = strayProcesses(marker).map(({ pid }) => pid);
+      hung.push(...(known.length > 0 ? known : [child.pid ?? 0]).map(describeProcess));
+      if (child.pid !== undefined) killGroup(child.pid);
+      void killStrays(marker);
+    },
+    (options.timeoutMs ?? 30_000) * SLOWNESS,
+  );
 
   try {
     const { code, signal } = await exited;
     clearTimeout(limit);
     const durationMs = performance.now() - started;
-    const strays = timedOut ? [] : await straysAfter(marker, options.graceMs ?? 2000);
+    const strays = timedOut ? [] : await straysAfter(marker, (options.graceMs ?? 2000) * SLOWNESS);
     await killStrays(marker);
     await closed;
     return {
