@@ -120,6 +120,7 @@ interface Member {
   index: number;
   /** Which of the pool's workers it is. */
   place: number;
+  generation: number;
   /** It was buried, or the pool is over. */
   isGone: boolean;
   /** Why we have killed it, and at which task. */
@@ -240,6 +241,7 @@ export class Engine {
     this.#results = new Channel<unknown>(new native.Channel(0));
     this.#board = new Board(places);
     for (let index = places; index-- > 0;) this.#indices.push(index);
+    this.#board.orphaned = -1;
     this.#context = { fds: false, kin: (value, isLost) => this.#kinOf(value, isLost) };
   }
 
@@ -598,7 +600,7 @@ export class Engine {
       let value: unknown;
       let failure: unknown;
       try {
-        value = this.#results.take(NO_CLAIM, 0);
+        value = this.#results.take(NO_CLAIM, 0, 0);
         if (value === NOTHING) return false;
       } catch (error) {
         failure = error;
@@ -654,11 +656,23 @@ export class Engine {
       else if (this.#timed > 0) this.#checkLimit(member, time);
     }
     // What an older generation has left untouched may keep all of a small one busy.
-    if (!this.#unhired && this.#wanted < this.#options.processes && !this.#isOver()) {
+    const mayGrow = !this.#unhired && this.#wanted < this.#options.processes && !this.#isOver();
+    if (mayGrow && this.#oldestPut() <= this.#board.orphaned) {
       const untaken = this.#tasks.native.size();
       this.#wanted = Math.min(this.#options.processes, this.#wanted + untaken);
     }
     this.#repopulate();
+  }
+
+  /** Tasks of generations that have no worker any more are for whoever is there. */
+  #markOrphans(): void {
+    let oldest = this.#generation;
+    for (const { generation } of [...this.#members, ...this.#retired]) {
+      oldest = Math.min(oldest, generation);
+    }
+    if (oldest - 1 <= this.#board.orphaned) return;
+    this.#board.orphaned = oldest - 1;
+    this.#tasks.native.wakeAll();
   }
 
   #checkLimit(member: Member, time: number): void {
@@ -684,6 +698,7 @@ export class Engine {
     if (wasNeeded) this.#countRestart(member);
     this.#members = this.#members.filter((other) => other !== member);
     this.#retired = this.#retired.filter((other) => other !== member);
+    this.#markOrphans();
     const claim = this.#tasks.claim(index);
     const number = claim >>> 1;
     // First what was taken, then who has it, then what was answered: an answer comes before the claim goes.
@@ -915,7 +930,14 @@ export class Engine {
       }
       let place = 0;
       while (this.#members.some((member) => member.place === place)) place++;
-      this.#members.push({ process, index, place, isGone: false, verdict: undefined });
+      this.#members.push({
+        process,
+        index,
+        place,
+        generation: this.#generation,
+        isGone: false,
+        verdict: undefined,
+      });
       this.#withoutSince = undefined;
     }
   }

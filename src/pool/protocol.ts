@@ -10,8 +10,9 @@
  * takes that word back after the result is in the other channel. Whatever instruction a worker dies at, its parent can
  * tell: the task is still there (claimed, but not taken), or is lost (taken, and there is no result), or is done.
  *
- * Each task has a tag, the generation of workers that it needs: a function that no worker had seen makes a new
- * generation, and older workers refuse what they cannot know, and end.
+ * Each task has a tag, the generation of workers that it is for: a function that no worker had seen makes a new
+ * generation. Older workers refuse what they cannot know, and end; newer ones leave what is older to its own workers, which
+ * see memory as it was at the call, as long as there are any.
  *
  *   task      label: mode and flags, 1 + the number of its switch on the board (0: none)
  *             value: [fn, items]
@@ -58,7 +59,8 @@ export type EachOutcome = [values: unknown[], errors: [index: number, error: Rem
 
 const GENERATION = 0;
 const HOLD = 1;
-const FIRST_SWITCH = 2;
+const ORPHANED = 2;
+const FIRST_SWITCH = 3;
 /** So many tasks are put ahead of what is finished. */
 export const MOST_AHEAD = 16_384;
 /** Of jobs that can be called off, one bit for each that has tasks under way. */
@@ -110,6 +112,15 @@ export class Board {
 
   set generation(value: number) {
     this.#store(GENERATION, value);
+  }
+
+  /** Tasks of this generation and older ones have no workers of their own any more: anybody takes them. */
+  get orphaned(): number {
+    return this.#load(ORPHANED);
+  }
+
+  set orphaned(value: number) {
+    this.#store(ORPHANED, value);
   }
 
   /** Fresh workers leave their parent a moment before they begin: see Hold. */

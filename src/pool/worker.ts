@@ -9,7 +9,7 @@
 import { kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
 import type { EncodeContext } from '../reduction.js';
-import { NOTHING, REFUSED, type Channel } from '../queues.js';
+import { NOT_YET, NOTHING, REFUSED, type Channel } from '../queues.js';
 import {
   EACH,
   Hold,
@@ -51,6 +51,8 @@ const LONGEST_TURN_MS = 2;
 /** Fresh workers do not begin, and print, before their parent has said what it has to say; but not for longer than this. */
 const LONGEST_HOLD_MS = 5;
 const HOLD_SLICE_MS = 0.1;
+/** The same, while others are to take what there is. */
+const NOT_YET_SLICE_MS = 25;
 /** A sleeping worker looks so often whether it is still needed. */
 const SLICE_MS = 250;
 
@@ -85,7 +87,7 @@ class Worker {
     this.#hold();
     for (let left = maxTasks; left > 0; left--) {
       const taken = this.#take();
-      const task = taken === NOTHING ? await this.#wait() : taken;
+      const task = taken === NOTHING || taken === NOT_YET ? await this.#wait() : taken;
       if (task === undefined) return;
       const pending = this.#perform(task);
       if (pending !== undefined) await pending;
@@ -127,21 +129,21 @@ class Worker {
   }
 
   /** Undefined: this worker is not needed any more. */
-  #take(): Taken | typeof NOTHING | undefined {
+  #take(): Taken | typeof NOTHING | typeof NOT_YET | undefined {
     const { tasks, board, index, generation } = this.#setup;
-    if (board.generation !== generation) {
+    const isRetired = board.generation !== generation;
+    let task: Task | null | typeof NOTHING | typeof REFUSED | typeof NOT_YET;
+    try {
+      task = tasks.take(index, generation, board.orphaned);
+    } catch (error) {
+      return { flags: tasks.label[0], which: tasks.label[1], task: null, error };
+    }
+    if (task === REFUSED || (isRetired && task === NOTHING)) {
       // It may have been woken in place of one that is needed.
       tasks.native.wakeAll();
       return undefined;
     }
-    let task: Task | null | typeof NOTHING | typeof REFUSED;
-    try {
-      task = tasks.take(index, generation);
-    } catch (error) {
-      return { flags: tasks.label[0], which: tasks.label[1], task: null, error };
-    }
-    if (task === REFUSED) return undefined;
-    if (task === NOTHING) return NOTHING;
+    if (task === NOTHING || task === NOT_YET) return task;
     const [flags, which] = tasks.label;
     if ((flags & MODE_BITS) === Mode.stop) return undefined;
     return { flags, which, task, error: undefined };
@@ -152,7 +154,12 @@ class Worker {
     await this.#turn();
     for (;;) {
       const recalls = tasks.native.recalls();
+      const before = tasks.taken;
       const taken = this.#take();
+      if (taken === NOT_YET) {
+        tasks.native.waitForTake(before, NOT_YET_SLICE_MS, recalls);
+        continue;
+      }
       if (taken !== NOTHING) return taken;
       // Timers and sockets of the tasks' go on while it sleeps.
       if (native.loopHolds()) await new Promise<void>((resolve) => tasks.watchMessages(resolve));
