@@ -670,6 +670,8 @@ export class Engine {
     for (const { generation } of [...this.#members, ...this.#retired]) {
       oldest = Math.min(oldest, generation);
     }
+    // Of those before nothing is left (`#refresh`), and tags of eight bits cannot tell so many apart.
+    oldest = Math.max(oldest, this.#generation - MOST_GENERATIONS - 1);
     if (oldest - 1 <= this.#board.orphaned) return;
     this.#board.orphaned = oldest - 1;
     this.#tasks.native.wakeAll();
@@ -852,6 +854,8 @@ export class Engine {
     }
     this.#sinceRefresh = 0;
     this.#board.generation = this.#generation;
+    // The one before may have had no worker: there was no room for any.
+    this.#markOrphans();
     this.#tasks.native.wakeAll();
     this.#held = job.urgent !== true;
     this.#board.hold = this.#held ? Hold.forking : Hold.no;

@@ -157,7 +157,9 @@ class Worker {
       const before = tasks.taken;
       const taken = this.#take();
       if (taken === NOT_YET) {
-        tasks.native.waitForTake(before, NOT_YET_SLICE_MS, recalls);
+        const slice = native.loopHolds() ? LONGEST_TURN_MS : NOT_YET_SLICE_MS;
+        tasks.native.waitForTake(before, slice, recalls);
+        await this.#turn();
         continue;
       }
       if (taken !== NOTHING) return taken;
