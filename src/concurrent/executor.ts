@@ -13,7 +13,13 @@
  */
 
 import { inspect } from 'node:util';
-import { checkOptions, wrongType } from '../arguments.js';
+import {
+  checkCallable,
+  checkInitializer,
+  checkIterable,
+  checkOptions,
+  wrongType,
+} from '../arguments.js';
 import { onNewIdentity } from '../at_fork.js';
 import { timeoutMs } from '../clock.js';
 import { getContext, requireFork } from '../context.js';
@@ -225,16 +231,6 @@ function checkTasks(maxTasks: number | null | undefined): void {
   if (maxTasks <= 0) throw new ValueError('max_tasks_per_child must be >= 1');
 }
 
-function checkIterable(value: unknown, name: string): asserts value is Iterable<unknown> {
-  if (typeof (value as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function') {
-    throw wrongType(name, 'iterable', value);
-  }
-}
-
-function checkCallable(fn: unknown): void {
-  if (typeof fn !== 'function') throw wrongType('fn', 'a function', fn);
-}
-
 // -------------------------------------------------------------------------------------------------
 
 /**
@@ -273,9 +269,7 @@ export class ProcessPoolExecutor {
       throw wrongType('mp_context', 'a context, as getContext() answers it', context);
     }
     requireFork(context as object, 'a ProcessPoolExecutor');
-    if (initializer !== undefined && initializer !== null && typeof initializer !== 'function') {
-      throw new TypeError('initializer must be a callable');
-    }
+    checkInitializer(initializer);
     checkIterable(initargs, 'initargs');
     checkTasks(maxTasksPerChild);
 
@@ -336,7 +330,7 @@ export class ProcessPoolExecutor {
    */
   submit<A extends readonly unknown[], R>(fn: TaskFunction<A, R>, ...args: A): Future<Awaited<R>> {
     this.#checkOpen();
-    checkCallable(fn);
+    checkCallable(fn, 'fn');
     return this.#submit(fn as never, this.#callMode, args as unknown as unknown[]);
   }
 
@@ -358,7 +352,7 @@ export class ProcessPoolExecutor {
       'buffersize',
     ]);
     const { timeout, chunksize = 1, buffersize } = options;
-    checkCallable(fn);
+    checkCallable(fn, 'fn');
     checkIterable(iterables, 'iterables');
     const sources = [...iterables];
     for (const source of sources) checkIterable(source, 'each of the iterables');

@@ -8,7 +8,13 @@
  */
 
 import { inspect } from 'node:util';
-import { wrongType } from '../arguments.js';
+import {
+  checkCallable,
+  checkInitializer,
+  checkIterable,
+  checkNames,
+  wrongType,
+} from '../arguments.js';
 import { cpuCount } from '../cpu.js';
 import { ValueError } from '../errors.js';
 import type { AsyncOptions, BaseProcess, ProcessOptions } from '../process.js';
@@ -76,9 +82,7 @@ function readOptions(given: readonly unknown[]): PoolOptions {
   if (typeof first !== 'object' || first === null) {
     return { processes: first, initializer, initargs, maxtasksperchild } as PoolOptions;
   }
-  for (const key of Object.keys(first)) {
-    if (!OPTIONS.includes(key)) throw new TypeError(`Pool() got an unexpected option '${key}'`);
-  }
+  checkNames(first, OPTIONS, 'Pool() ');
   return first;
 }
 
@@ -88,18 +92,11 @@ function checkPositive(value: unknown, name: string, error: () => Error): number
   return value;
 }
 
-function checkCallable(fn: unknown, name: string): void {
-  if (typeof fn !== 'function') throw wrongType(name, 'a function', fn);
-}
-
-/** Options that lie in another argument's place would be lost in silence. */
-function checkOptions(options: unknown, known: readonly string[]): void {
+function checkJobOptions(options: unknown, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null) {
     throw wrongType('options', 'an object', options);
   }
-  for (const key of Object.keys(options)) {
-    if (!known.includes(key)) throw new TypeError(`got an unexpected option '${key}'`);
-  }
+  checkNames(options, known);
   for (const key of ['callback', 'errorCallback']) {
     const callback = (options as Record<string, unknown>)[key];
     if (callback !== undefined && callback !== null) checkCallable(callback, key);
@@ -111,14 +108,8 @@ const MAP_OPTIONS = [...JOB_OPTIONS, 'progress'];
 
 function listOf(iterable: unknown): unknown[] {
   if (Array.isArray(iterable)) return iterable;
-  checkIterable(iterable);
+  checkIterable(iterable, 'iterable');
   return [...iterable];
-}
-
-function checkIterable(value: unknown, name = 'iterable'): asserts value is Iterable<unknown> {
-  if (typeof (value as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function') {
-    throw wrongType(name, 'iterable', value);
-  }
 }
 
 /** Ends the workers of a pool that the program has dropped, when they are done. */
@@ -146,9 +137,7 @@ export class Pool {
       'processes',
       () => new ValueError('Number of processes must be at least 1'),
     );
-    if (initializer !== undefined && initializer !== null && typeof initializer !== 'function') {
-      throw new TypeError('initializer must be a callable');
-    }
+    checkInitializer(initializer);
     if (maxtasksperchild !== undefined && maxtasksperchild !== null) {
       const error = (): Error => new ValueError('maxtasksperchild must be a positive int or None');
       if (typeof maxtasksperchild !== 'number') throw error();
@@ -218,7 +207,7 @@ export class Pool {
     this.#checkRunning();
     checkCallable(fn, 'func');
     checkIterable(args, 'args');
-    checkOptions(options, JOB_OPTIONS);
+    checkJobOptions(options, JOB_OPTIONS);
     const all: unknown[] = [...args];
     if (kwds !== null && Object.keys(kwds).length > 0) all.push(kwds);
     const setup = { ...options, fn: fn as never, mode: Mode.apply, urgent };
@@ -282,7 +271,7 @@ export class Pool {
   ): AsyncResult<R[]> {
     this.#checkRunning();
     checkCallable(fn, 'func');
-    checkOptions(options, MAP_OPTIONS);
+    checkJobOptions(options, MAP_OPTIONS);
     const items = listOf(iterable);
     const { progress, ...rest } = options;
     const size =
@@ -335,8 +324,8 @@ export class Pool {
   ): IMapIterator<R> {
     this.#checkRunning();
     checkCallable(fn, 'func');
-    checkIterable(iterable);
-    checkOptions(options, MAP_OPTIONS);
+    checkIterable(iterable, 'iterable');
+    checkJobOptions(options, MAP_OPTIONS);
     const size = checkPositive(chunksize, 'chunksize', () => badChunksize(chunksize));
     const { progress, ...rest } = options;
     const { length } = iterable as { length?: unknown };
