@@ -25,6 +25,7 @@ import { timeoutMs } from '../clock.js';
 import { getContext, requireFork } from '../context.js';
 import { cpuCount } from '../cpu.js';
 import { BrokenProcessPool, RuntimeError, ValueError, WorkerLostError } from '../errors.js';
+import { Fifo } from '../fifo.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import type * as PoolPart from '../pool.js';
@@ -129,30 +130,11 @@ class Call implements Job {
   }
 }
 
-/** Calls that nobody has been given yet. */
-class Backlog {
-  #calls: (Call | undefined)[] = [];
-  #first = 0;
-
-  push(call: Call): void {
-    this.#calls.push(call);
-  }
-
-  /** The next one that was not cancelled. */
-  shift(): Call | undefined {
-    while (this.#first < this.#calls.length) {
-      const call = this.#calls[this.#first]!;
-      this.#calls[this.#first++] = undefined;
-      if (2 * this.#first > this.#calls.length + 1024) {
-        this.#calls = this.#calls.slice(this.#first);
-        this.#first = 0;
-      }
-      if (!call.finished) return call;
-    }
-    this.#calls = [];
-    this.#first = 0;
-    return undefined;
-  }
+/** Of calls that nobody has been given yet, the next one that was not cancelled. */
+function nextCall(backlog: Fifo<Call>): Call | undefined {
+  let call = backlog.shift();
+  while (call?.finished === true) call = backlog.shift();
+  return call;
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -243,7 +225,7 @@ function checkTasks(maxTasks: number | null | undefined): void {
 export class ProcessPoolExecutor {
   readonly #owner = native.getpid();
   readonly #engine: Engine;
-  readonly #backlog: Backlog;
+  readonly #backlog: Fifo<Call>;
   readonly #chunkMode: number;
   readonly #callMode: number;
   #isShutdown = false;
@@ -277,7 +259,7 @@ export class ProcessPoolExecutor {
     this.#callMode = Mode.apply;
     this.#chunkMode = Mode.starmap;
     // Nothing here may keep the executor itself alive.
-    const backlog = new Backlog();
+    const backlog = new Fifo<Call>();
     this.#backlog = backlog;
     this.#engine = new EngineClass({
       processes,
@@ -291,7 +273,7 @@ export class ProcessPoolExecutor {
         worker._endsWithParent = true;
         return worker;
       },
-      nextJob: () => backlog.shift(),
+      nextJob: () => nextCall(backlog),
       onLost: () => true,
       onServed: runCallbacks,
     });
@@ -395,7 +377,7 @@ export class ProcessPoolExecutor {
   }
 
   #cancelPending(): void {
-    for (let call; (call = this.#backlog.shift()) !== undefined;) call.cancel();
+    for (const call of this.#backlog.clear()) call.cancel();
   }
 
   /**

@@ -22,6 +22,7 @@ import { constants } from 'node:os';
 import { checkAbortSignal } from '../arguments.js';
 import { onBlocking, serveOthers } from '../clock.js';
 import { CancelledError, RuntimeError, TimeoutError, WorkerLostError } from '../errors.js';
+import { Fifo } from '../fifo.js';
 import { startTogether } from '../fork.js';
 import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
@@ -195,9 +196,7 @@ export class Engine {
   readonly #restarts: number[] = [];
 
   /** Jobs that still have tasks to put, first come, first served. */
-  readonly #queue: (Job | undefined)[] = [];
-  /** Those before this one are gone. */
-  #first = 0;
+  readonly #queue = new Fifo<Job>();
   readonly #courses = new Map<Job, Course>();
   readonly #pending = new Map<number, Pending>();
   #put = 0;
@@ -255,7 +254,7 @@ export class Engine {
 
   /** Nothing is unfinished. */
   get idle(): boolean {
-    return this.#pending.size === 0 && this.#queue.length === this.#first;
+    return this.#pending.size === 0 && this.#queue.length === 0;
   }
 
   get broken(): Error | undefined {
@@ -369,7 +368,7 @@ export class Engine {
   #pump(): void {
     this.#pumpQueue();
     // One that must wait holds up those behind it: they can still be cancelled.
-    while (this.#first === this.#queue.length && !this.#isFull()) {
+    while (this.#queue.length === 0 && !this.#isFull()) {
       const job = this.#options.nextJob?.();
       if (job === undefined) break;
       this.#enrol(job);
@@ -379,29 +378,18 @@ export class Engine {
   }
 
   #pumpQueue(): void {
-    for (let at = 0; this.#first + at < this.#queue.length && !this.#isFull();) {
-      const job = this.#queue[this.#first + at]!;
+    for (let at = 0; at < this.#queue.length && !this.#isFull();) {
+      const job = this.#queue.at(at)!;
       if (!this.#feed(job)) {
         at++;
         continue;
       }
       // A callback may have submitted, or called off, something else.
-      this.#dequeue(job);
+      this.#queue.remove(job);
       const course = this.#courses.get(job);
       if (course !== undefined) course.queued = false;
       this.#forgetIfDone(job);
     }
-  }
-
-  #dequeue(job: Job): void {
-    const at = this.#queue.indexOf(job, this.#first);
-    if (at > this.#first) this.#queue.splice(at, 1);
-    if (at !== this.#first) return;
-    this.#queue[at] = undefined;
-    this.#first++;
-    if (this.#first < 1024 || 2 * this.#first < this.#queue.length) return;
-    this.#queue.splice(0, this.#first);
-    this.#first = 0;
   }
 
   #isFull(): boolean {
@@ -511,7 +499,7 @@ export class Engine {
 
   /** Its tasks that nobody has begun are not begun any more, and who is at one is killed. The job has been settled. */
   callOff(job: Job): void {
-    this.#dequeue(job);
+    this.#queue.remove(job);
     const course = this.#courses.get(job);
     if (course === undefined) return;
     course.queued = false;
@@ -775,7 +763,7 @@ export class Engine {
   /** There will be no more results. */
   failAll(error: Error): void {
     const jobs = [...this.#courses.keys()];
-    this.#queue.length = this.#first = 0;
+    this.#queue.clear();
     this.#pending.clear();
     this.#courses.clear();
     this.#bytes = 0;
@@ -1000,7 +988,10 @@ export class Engine {
   /** Nothing happens before somebody takes results: a program that does not may end. */
   #isHeldUp(): boolean {
     if (this.#pending.size > 0) return false;
-    return this.#queue.slice(this.#first).every((job) => job?.isHeldUp === true);
+    for (let at = 0; at < this.#queue.length; at++) {
+      if (this.#queue.at(at)!.isHeldUp !== true) return false;
+    }
+    return true;
   }
 
   #watch(): void {

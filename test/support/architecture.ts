@@ -27,6 +27,7 @@ export const LAYERS: readonly (readonly string[])[] = [
     'fork_child',
     'words',
     'heap',
+    'fifo',
     'kinship',
     'waiting',
     'watches',
