@@ -466,8 +466,7 @@ export class Engine {
         course.count--;
         return false;
       }
-      const number = this.#put;
-      this.#put = (this.#put + 1) % NUMBERS;
+      const number = this.#countPut();
       this.#bytes += bytes;
       this.#sinceRefresh++;
       if (job.limit !== undefined) this.#timed++;
@@ -478,6 +477,13 @@ export class Engine {
       if (this.#unhired && this.#sinceRefresh >= this.#wanted) this.#hireGeneration();
       return true;
     }
+  }
+
+  /** @returns the number of the one that was put. */
+  #countPut(): number {
+    const number = this.#put;
+    this.#put = (number + 1) % NUMBERS;
+    return number;
   }
 
   #finish(number: number): Pending | undefined {
@@ -858,7 +864,7 @@ export class Engine {
     rehearsed = true;
     const task: Task = [Math.abs as Task[0], [1]];
     this.#tasks.putLabelled(task, [Mode.apply, 0], this.#context, 0);
-    this.#put++;
+    this.#countPut();
     const index = this.#indices.at(-1)!;
     rehearseWork(this.#setup(index, []));
     this.#drain();
@@ -998,7 +1004,7 @@ export class Engine {
     if (native.getpid() !== this.#owner) return;
     const more = this.service(TURN_MS);
     // Whoever closes a pool need not join it.
-    if (this.#ending === 'stop') this.#joinedNow();
+    if (this.#ending === 'stop') this.#joined(0);
     const isDone = this.idle ? this.#ending !== 'stop' : this.#isHeldUp();
     if (isDone || this.#ending === 'over') {
       this.#watching = false;
@@ -1020,8 +1026,15 @@ export class Engine {
     const timer = setTimeout(wake, SLICE_MS);
     stops.push(() => clearTimeout(timer));
     // At its end the program need not wait for workers that end.
-    if (this.idle) timer.unref();
-    else stops.push(this.#results.watchMessages(wake));
+    if (this.idle) {
+      timer.unref();
+      return;
+    }
+    try {
+      stops.push(this.#results.watchMessages(wake));
+    } catch {
+      // No descriptor is left for that: results are taken when the timer fires.
+    }
   }
 
   // --- the end
@@ -1040,7 +1053,7 @@ export class Engine {
     const label = [Mode.stop, 0] as const;
     for (let i = this.#members.length; i-- > 0;) {
       this.#tasks.putLabelled(null, label, this.#context, this.#generation & 0xff);
-      this.#put = (this.#put + 1) % NUMBERS;
+      this.#countPut();
     }
   }
 
@@ -1077,7 +1090,7 @@ export class Engine {
 
   /** Waits for the workers to end, after `close`. */
   join(milliseconds: number): boolean {
-    const ended = (): boolean => this.#joined();
+    const ended = (): boolean => this.#joined(SLICE_MS);
     return this.waitUntil(ended, milliseconds) || this.#ending === 'over';
   }
 
@@ -1085,12 +1098,13 @@ export class Engine {
     return this.#ending === 'over';
   }
 
-  #joined(): boolean {
+  /** Whether all workers have ended. @param patienceMs it waits for each so long. */
+  #joined(patienceMs: number): boolean {
     if (this.#isOver()) return true;
     this.#insist();
-    if (this.#ending !== 'stop' && !(this.#ending === 'close' && this.idle)) return false;
+    if (this.#ending !== 'stop') return false;
     for (const member of [...this.#members, ...this.#retired]) {
-      if (member.process._popen!.wait(SLICE_MS) === null) return false;
+      if (member.process._popen!.wait(patienceMs) === null) return false;
       this.#bury(member);
     }
     this.#over();
@@ -1108,24 +1122,12 @@ export class Engine {
   async joinAsync(signal: AbortSignal | null | undefined): Promise<void> {
     this.checkOwner();
     checkAbortSignal(signal)?.throwIfAborted();
-    while (!this.#joinedNow()) {
+    while (!this.#joined(0)) {
       const pause = this.#ending === 'stop' ? 2 : SLICE_MS;
       await new Promise((resolve) => setTimeout(resolve, pause));
       signal?.throwIfAborted();
       this.service();
     }
-  }
-
-  #joinedNow(): boolean {
-    if (this.#ending === 'over') return true;
-    this.#insist();
-    if (this.#ending !== 'stop') return false;
-    for (const member of [...this.#members, ...this.#retired]) {
-      if (member.process.exitcode === null) return false;
-      this.#bury(member);
-    }
-    this.#over();
-    return true;
   }
 
   // --- insight
