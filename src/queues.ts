@@ -26,6 +26,7 @@ import type { AsyncOptions } from './process.js';
 import {
   decode,
   encode,
+  missingModule,
   prepareCodec,
   registerInternal,
   type EncodeContext,
@@ -388,6 +389,7 @@ export class Channel<T> extends Piece {
 
   /** Of the item that was taken last. */
   label: Label = [0, 0];
+  #unread: (() => T) | undefined;
 
   /**
    * Puts an item with a label of two numbers of 32 bits. `tag` counts upwards, modulo 256: see `take`.
@@ -472,7 +474,20 @@ export class Channel<T> extends Piece {
   #readLabelled(head: Buffer, length: number, bulk: readonly ArrayBuffer[]): T {
     const end = length - LABEL_BYTES;
     this.label = [head.readUInt32LE(end), head.readUInt32LE(end + 4)];
-    return read(head, end, bulk) as T;
+    try {
+      return read(head, end, bulk) as T;
+    } catch (error) {
+      if (missingModule(error) !== undefined) {
+        const kept = Buffer.from(head.subarray(0, end));
+        this.#unread = () => read(kept, end, bulk) as T;
+      }
+      throw error;
+    }
+  }
+
+  /** Once the module is there for want of which (`missingModule`) the latest item could not be read. @throws as `take`. */
+  takeAgain(): T {
+    return this.#unread!();
   }
 
   /**

@@ -22,7 +22,7 @@ import {
 } from '../arguments.js';
 import { onNewIdentity } from '../at_fork.js';
 import { timeoutMs } from '../clock.js';
-import { getContext, requireFork } from '../context.js';
+import { getContext, startsCopies } from '../context.js';
 import { cpuCount } from '../cpu.js';
 import { BrokenProcessPool, RuntimeError, ValueError, WorkerLostError } from '../errors.js';
 import { Fifo } from '../fifo.js';
@@ -250,7 +250,6 @@ export class ProcessPoolExecutor {
     if (typeof context.Process !== 'function') {
       throw wrongType('mp_context', 'a context, as getContext() answers it', context);
     }
-    requireFork(context as object, 'a ProcessPoolExecutor');
     checkInitializer(initializer);
     checkIterable(initargs, 'initargs');
     checkTasks(maxTasksPerChild);
@@ -266,6 +265,7 @@ export class ProcessPoolExecutor {
       initializer,
       initargs: [...initargs],
       maxTasksPerChild,
+      areCopies: startsCopies(context as object),
       // One for each worker to work on, and those that wait.
       mostAhead: processes + processes + EXTRA_QUEUED_CALLS,
       makeProcess(processOptions) {
@@ -298,6 +298,7 @@ export class ProcessPoolExecutor {
   }
 
   #submit<T>(fn: Job['fn'], flags: number, items: unknown[]): Future<T> {
+    this.#engine.checkFunction(fn, 'fn');
     const future = new Future<T>(this.#engine);
     this.#backlog.push(new Call(fn, flags, items, future));
     engines.add(this.#engine);

@@ -28,7 +28,8 @@ import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
 import type { BaseProcess, ProcessOptions } from '../process.js';
 import { Channel, NOTHING } from '../queues.js';
-import { hasReference, registrations, type EncodeContext } from '../reduction.js';
+import { launchTogether } from '../popen/spawn.js';
+import { encode, hasReference, registrations, type EncodeContext } from '../reduction.js';
 import { portrait } from './closures.js';
 import {
   Board,
@@ -80,6 +81,8 @@ export interface EngineOptions {
   maxTasksPerChild?: number | null | undefined;
   /** Makes a worker's process. */
   makeProcess: (options: ProcessOptions) => BaseProcess;
+  /** Whether such a process has, when it starts, all functions that this one has. */
+  areCopies: boolean;
   /** A worker was lost, with a task or without. True: it is not replaced, because the whole is over. */
   onLost?: (error: WorkerLostError) => boolean;
   /** So many tasks are put ahead of what is finished. */
@@ -241,7 +244,13 @@ export class Engine {
     this.#board = new Board(places);
     for (let index = places; index-- > 0;) this.#indices.push(index);
     this.#board.orphaned = -1;
-    this.#context = { fds: false, kin: (value, isLost) => this.#kinOf(value, isLost) };
+    this.#context = options.areCopies
+      ? { fds: false, kin: (value, isLost) => this.#kinOf(value, isLost) }
+      : { fds: false };
+    const { initializer } = options;
+    if (initializer !== undefined && initializer !== null) {
+      this.checkFunction(initializer, 'initializer');
+    }
   }
 
   get processes(): number {
@@ -262,6 +271,12 @@ export class Engine {
   }
 
   // --- functions
+
+  /** @throws PicklingError workers that are no copies of this process cannot find it. */
+  checkFunction(fn: Callable, name: string): void {
+    if (this.#options.areCopies || hasReference(fn)) return;
+    encode(fn, { fds: false, name });
+  }
 
   #kinOf(value: object, isLost: boolean): number | undefined {
     let number = this.#kinNumber(value);
@@ -312,9 +327,10 @@ export class Engine {
 
   // --- jobs
 
-  /** @throws RuntimeError in a child, or the pool is broken. */
+  /** @throws RuntimeError in a child, or the pool is broken. PicklingError as `checkFunction`. */
   submit(job: Job): void {
     this.checkUsable();
+    this.checkFunction(job.fn, 'func');
     this.#enrol(job);
     this.#begin();
   }
@@ -436,6 +452,10 @@ export class Engine {
 
   /** Whether the workers know its function, or fresh ones that do can be forked now. */
   #mayFeed(job: Job): boolean {
+    if (!this.#options.areCopies) {
+      if (this.#known < 0) this.#beginFresh(1);
+      return true;
+    }
     let number = this.#kinNumber(job.fn);
     // Names that the workers do not know.
     const isOutdated = this.#known >= 0 && registrations() !== this.#registrations;
@@ -748,11 +768,20 @@ export class Engine {
     if (this.#failedStarts >= Math.max(3, processes)) {
       const error = new RuntimeError(
         `the pool is broken: its workers end before they can work, again and again ` +
-          `(exit code ${exitcode})${this.#startError === undefined ? '' : '; see the cause for what their initializer threw'}`,
-        { cause: this.#startError },
+          `(exit code ${exitcode})${this.#whyNotStarted()}`,
+        this.#startError === undefined ? undefined : { cause: this.#startError },
       );
       this.#break(error);
     }
+  }
+
+  #whyNotStarted(): string {
+    if (this.#startError !== undefined) return '; see the cause for what their initializer threw';
+    if (this.#options.areCopies) return '';
+    return (
+      '; they have written to stderr why. Each imports the main module, which must not throw there: what only the ' +
+      'program itself shall do, as making this pool, belongs behind `if (parentProcess() === null)`'
+    );
   }
 
   /** Everything fails from here on. */
@@ -859,6 +888,35 @@ export class Engine {
     return true;
   }
 
+  /**
+   * Workers that are no copies of this process: so many to begin with, and more as there is more to do. Nothing that
+   * they lack is to be had by starting them anew.
+   *
+   * @throws PicklingError `initargs` cannot be sent. RuntimeError the main module is being imported. Error EAGAIN, …: no
+   *   room for a process.
+   */
+  #beginFresh(count: number): void {
+    this.#known = 0;
+    this.#wanted = count;
+    try {
+      this.#hire(count);
+    } catch (error) {
+      this.#known = -1;
+      throw error;
+    }
+  }
+
+  /** Has the workers started that need not wait for the first task to know what it is about. @throws as `#beginFresh`. */
+  start(): void {
+    if (this.#options.areCopies) return;
+    try {
+      this.#beginFresh(this.#options.processes);
+    } catch (error) {
+      this.terminate();
+      throw error;
+    }
+  }
+
   /** Once in a process, before its first workers. */
   #rehearse(): void {
     rehearsed = true;
@@ -903,7 +961,7 @@ export class Engine {
     let failure: unknown;
     const start = (): void => {
       try {
-        this.#startWorkers(count);
+        launchTogether(() => this.#startWorkers(count));
       } catch (error) {
         failure = error;
       }
@@ -914,7 +972,7 @@ export class Engine {
   }
 
   #startWorkers(count: number): void {
-    const kin = allKin();
+    const kin = this.#options.areCopies ? allKin() : [];
     for (let i = 0; i < count; i++) {
       const index = this.#indices.pop()!;
       this.#board.clear(index);

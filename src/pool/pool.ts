@@ -73,6 +73,8 @@ export interface PoolConstructor {
 /** What a pool needs of its context. */
 export interface PoolContext {
   Process: new (options: ProcessOptions) => BaseProcess;
+  /** Whether its processes have, when they start, what this one has. */
+  areCopies: boolean;
 }
 
 const OPTIONS = ['processes', 'initializer', 'initargs', 'maxtasksperchild'];
@@ -127,7 +129,8 @@ export class Pool {
 
   /**
    * @internal `context` is bound by the contexts' own classes.
-   * @throws ValueError `processes` or `maxtasksperchild` below 1. TypeError.
+   * @throws ValueError `processes` or `maxtasksperchild` below 1. TypeError. Of workers that are not forked, which start
+   *   here: PicklingError the initializer or its arguments cannot be sent, RuntimeError, Error EAGAIN, ENOMEM, EMFILE.
    */
   constructor(context: PoolContext, given: readonly unknown[]) {
     const options = readOptions(given);
@@ -150,12 +153,14 @@ export class Pool {
       initializer,
       initargs: [...initargs],
       maxTasksPerChild: maxtasksperchild,
+      areCopies: context.areCopies,
       makeProcess(processOptions) {
         const worker = new context.Process({ ...processOptions, daemon: true });
         worker.name = worker.name.replace('Process', 'PoolWorker');
         return worker;
       },
     });
+    this.#engine.start();
     forgotten.register(this, this.#engine, this);
   }
 

@@ -19,7 +19,9 @@
  *   result    label: the task's number (of `broken` and `left`: the worker's index), status
  */
 
-import { allocateData, type Data } from '../heap.js';
+import { allocateData, Block, dataAt, Segment, type Data } from '../heap.js';
+import { registerInternal } from '../reduction.js';
+import { malformed } from '../sharing.js';
 import type { RemoteError } from './remote_errors.js';
 import { elementsOn, load, readElement, store, writeElement, type Elements } from '../words.js';
 
@@ -79,22 +81,36 @@ export const Hold = {
   forking: 2,
 } as const;
 
-/** Milliseconds since the first process began: the same clock in all of a family. */
-export const now = (): number => performance.now();
+/** Between the beginning of this process, or of the one that it is a fork of, and that of the system. */
+const BEGINNING_MS = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+
+/** Milliseconds by the clock that all processes have in common. */
+export const now = (): number => BEGINNING_MS + performance.now();
+
+const bytesFor = (workers: number): number => 8 * REALS * workers + 4 * WORDS;
+
+type BoardPlace = [workers: number, piece: Segment | Block, byteOffset: number];
 
 /** What is shared beside the channels. Each word has one writer. */
 export class Board {
+  readonly #workers: number;
   readonly #data: Data;
   readonly #reals: Elements;
   readonly #firstWord: number;
 
-  /** @param workers how many may be there at once. */
-  constructor(workers: number) {
+  /** @param workers how many may be there at once. @param data where it is already. */
+  constructor(workers: number, data = allocateData(bytesFor(workers))) {
     const count = REALS * workers;
-    this.#data = allocateData(8 * count + 4 * WORDS);
+    this.#workers = workers;
+    this.#data = data;
     const { memory, byteOffset } = this.#data;
     this.#reals = elementsOn(Float64Array, memory, byteOffset, count);
     this.#firstWord = byteOffset / 4 + 2 * count;
+  }
+
+  /** @internal */
+  get _place(): BoardPlace {
+    return [this.#workers, this.#data.piece, this.#data.byteOffset];
   }
 
   #load(index: number): number {
@@ -193,3 +209,15 @@ export class Board {
     return { tasks: this.#real(worker, Real.tasks), busy, idle: Math.max(0, lifetime - busy) };
   }
 }
+
+registerInternal(Board, 'Board', {
+  encode: (board) => board._place,
+  decode(payload: unknown) {
+    const [workers, piece, byteOffset] = payload as Partial<BoardPlace>;
+    const isPiece = piece instanceof Segment || piece instanceof Block;
+    if (!isPiece || !Number.isInteger(workers)) throw malformed();
+    const data = dataAt(piece, byteOffset!, bytesFor(workers!));
+    if (data === undefined) throw malformed();
+    return new Board(workers!, data);
+  },
+});

@@ -8,7 +8,7 @@
 
 import { kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
-import type { EncodeContext } from '../reduction.js';
+import { missingModule, reduction, registerModule, type EncodeContext } from '../reduction.js';
 import { NOT_YET, NOTHING, REFUSED, type Channel } from '../queues.js';
 import {
   EACH,
@@ -42,7 +42,7 @@ export interface WorkerSetup {
   initargs: readonly unknown[];
   /** It ends after so many tasks. */
   maxTasks: number;
-  /** Functions that it was forked for: kept alive. */
+  /** Functions that it was forked for: kept alive. Without a fork there are none. */
   kin: readonly object[];
 }
 
@@ -192,7 +192,10 @@ class Worker {
 
   #outcome(taken: Taken): Outcome | Promise<Outcome> {
     const { flags, which, task, error } = taken;
-    if (task === null) return this.#failure(error);
+    if (task === null) {
+      const url = missingModule(error);
+      return url === undefined ? this.#failure(error) : this.#outcomeWith(url, taken);
+    }
     if (which > 0 && this.#setup.board.isOff(which - 1)) return SKIPPED;
     const [fn, items] = task;
     const mode = flags & MODE_BITS;
@@ -207,6 +210,20 @@ class Worker {
     } catch (reason) {
       return this.#failure(reason);
     }
+  }
+
+  /** It refers to an ES module that was imported by its parent after this worker was started. */
+  async #outcomeWith(url: string, taken: Taken): Promise<Outcome> {
+    try {
+      registerModule(url, (await import(url)) as Record<string, unknown>);
+      taken.task = this.#setup.tasks.takeAgain();
+    } catch (error) {
+      // One after another.
+      const other = missingModule(error);
+      if (other === undefined || other === url) return this.#failure(error);
+      return this.#outcomeWith(other, taken);
+    }
+    return this.#outcome(taken);
   }
 
   #failure(error: unknown): Outcome {
@@ -349,3 +366,6 @@ export async function work(setup: WorkerSetup): Promise<void> {
   await new Worker(setup).run();
   setTimeout(() => process.exit(), GRACE_MS).unref();
 }
+
+// What a worker finds that was not forked.
+reduction.register('multiprocessing.pool.work', work);
