@@ -31,6 +31,8 @@ export interface RunOptions {
   stdin?: string | Uint8Array;
   /** The hard limit, 30 s by default. */
   timeoutMs?: number;
+  /** Told what is on stdout so far, whenever there is more; when it answers true, the limit begins anew. */
+  onOutput?: (stdout: string) => boolean;
   /** How long processes of the run may live on after the fixture has ended, 2 s by default. */
   graceMs?: number;
   /** True: processes left over do not fail the run, the caller looks at `strays`. They are killed all the same. */
@@ -125,7 +127,10 @@ async function execute(file: string, marker: string, options: RunOptions): Promi
   );
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout.push(chunk);
+    if (options.onOutput?.(Buffer.concat(stdout).toString())) limit.refresh();
+  });
   child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
   child.stdin.on('error', () => {}); // A program need not read what it is given.
   child.stdin.end(options.stdin ?? '');

@@ -1,5 +1,0 @@
-import { withoutExternalBuffers } from '../conformance/cases.js';
-import { sharingConformance } from '../conformance/sharing.js';
-
-sharingConformance('fork');
-sharingConformance('fork', withoutExternalBuffers('fork'));
