@@ -103,9 +103,15 @@ function quotedList(names: readonly string[]): string {
 /** Start methods whose processes have, when they start, all that this process has. */
 const COPYING: readonly string[] = ['fork'];
 
-/** Whether a context's processes have, when they start, all that this process has. */
-export function startsCopies(context: { getStartMethod?: () => string | null }): boolean {
-  return COPYING.includes(context.getStartMethod?.() ?? DEFAULT_METHOD);
+/** What says by which start method processes are made: a context, or what a program has in its place. */
+interface Maker {
+  Process: { readonly startMethod?: string | null };
+  getStartMethod?: (() => string | null) | undefined;
+}
+
+/** Whether the processes of a context have, when they start, all that this process has. */
+export function startsCopies({ Process: { startMethod }, getStartMethod: ask }: Maker): boolean {
+  return COPYING.includes(startMethod ?? ask?.() ?? getStartMethod()!);
 }
 
 /**
@@ -119,9 +125,8 @@ function poolOf(of: () => Pick<Context, 'Process' | 'getStartMethod'>): PoolCons
     }
     const { Pool: Real } = lazyPart<typeof PoolPart>('pool');
     Object.setPrototypeOf(Pool.prototype, Real.prototype);
-    const { Process: ProcessClass, getStartMethod: method } = of();
-    const areCopies = startsCopies({ getStartMethod: method });
-    const context: PoolContext = { Process: ProcessClass, areCopies };
+    const maker = of();
+    const context: PoolContext = { Process: maker.Process, areCopies: startsCopies(maker) };
     return Reflect.construct(Real, [context, given], new.target) as object;
   }
   return Pool as unknown as PoolConstructor;

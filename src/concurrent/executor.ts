@@ -41,7 +41,10 @@ const EXTRA_QUEUED_CALLS = 1;
 
 /** What an executor needs of a context. */
 export interface ExecutorContext {
-  Process: new (options: ProcessOptions) => BaseProcess;
+  Process: (new (options: ProcessOptions) => BaseProcess) & {
+    readonly startMethod?: string | null;
+  };
+  getStartMethod?: () => string | null;
 }
 
 export interface ExecutorOptions {
@@ -265,7 +268,7 @@ export class ProcessPoolExecutor {
       initializer,
       initargs: [...initargs],
       maxTasksPerChild,
-      areCopies: startsCopies(context as object),
+      areCopies: startsCopies(context),
       // One for each worker to work on, and those that wait.
       mostAhead: processes + processes + EXTRA_QUEUED_CALLS,
       makeProcess(processOptions) {

@@ -235,6 +235,10 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options;
+    const { initializer } = options;
+    if (initializer !== undefined && initializer !== null) {
+      this.checkFunction(initializer, 'initializer');
+    }
     const places = Math.min(MOST_PLACES, 4 * options.processes);
     if (options.processes > MOST_PROCESSES) {
       throw new RuntimeError(`a pool has at most ${MOST_PROCESSES} processes`);
@@ -247,10 +251,6 @@ export class Engine {
     this.#context = options.areCopies
       ? { fds: false, kin: (value, isLost) => this.#kinOf(value, isLost) }
       : { fds: false };
-    const { initializer } = options;
-    if (initializer !== undefined && initializer !== null) {
-      this.checkFunction(initializer, 'initializer');
-    }
   }
 
   get processes(): number {

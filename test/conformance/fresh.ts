@@ -14,4 +14,5 @@ export function freshConformance(method: string): void {
 
   describe(`Process (${method}): targets by name`, () => testFresh('fresh/process.mjs'));
   describe(`Process (${method}): shared objects`, () => testFresh('fresh/objects.mjs'));
+  describe(`Pool and executor (${method}): by name`, () => testFresh('fresh/pool.mjs'));
 }
