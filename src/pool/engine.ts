@@ -763,7 +763,8 @@ export class Engine {
     this.#failedStarts += isKilled ? 0.1 : 1;
     const { processes } = this.#options;
     if (this.#ending !== 'no' && this.#ending !== 'close') return;
-    const when = ' before it could work';
+    const why = this.#startError === undefined ? this.#whyNotStarted() : '';
+    const when = ` before it could work${why}`;
     if (this.#endIfLost(workerLost(name, pid, exitcode, when, this.#startError))) return;
     if (this.#failedStarts >= Math.max(3, processes)) {
       const error = new RuntimeError(
@@ -779,8 +780,9 @@ export class Engine {
     if (this.#startError !== undefined) return '; see the cause for what their initializer threw';
     if (this.#options.areCopies) return '';
     return (
-      '; they have written to stderr why. Each imports the main module, which must not throw there: what only the ' +
-      'program itself shall do, as making this pool, belongs behind `if (parentProcess() === null)`'
+      '; stderr has what was thrown. A worker imports the main module, which must neither throw there nor wait for ' +
+      'ever: what only the program itself shall do, as making this pool, belongs behind ' +
+      '`if (parentProcess() === null)`'
     );
   }
 
