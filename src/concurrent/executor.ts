@@ -4,6 +4,8 @@
  *   submit ──▶ backlog ──▶ engine ──▶ workers
  *              PENDING     RUNNING
  *
+ * Workers that are not forked are started one by one, as calls come that none of them is free for.
+ *
  * The engine is given one task more than there are workers beyond those that are being worked on. What waits in the backlog
  * can be cancelled. Tasks move on whenever somebody waits, asks, or the event loop turns.
  *

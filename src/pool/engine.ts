@@ -15,6 +15,10 @@
  * a new generation: fresh workers are forked at once, and the older ones end when they have done what they are
  * about. While a whole pool of older ones is still busy nothing more is forked: the task waits until one of them
  * has ended. So a loop of new closures has two pools' worth of processes at most, however fast it turns.
+ *
+ * **Workers that are no copies of this process** (spawn) know what they import, and a new one knows no more: there is one
+ * generation, functions travel by reference, and what cannot is refused before it is a task. All is theirs by their
+ * Process's arguments: the channels and the board go along as shared objects do.
  */
 
 import { readFileSync } from 'node:fs';

@@ -3,7 +3,8 @@
  *
  * Under fork any function works, closures included: workers are forked at the first call, and again, fresh ones in
  * place of the others, when a function comes that they have not seen (engine.ts has the rules, closures.ts what
- * counts as seen). Nothing needs a turn of the event loop, and nothing waits for ever: a worker that dies fails
+ * counts as seen). Where processes are not forked, workers start with the pool, and functions travel by their names.
+ * Nothing needs a turn of the event loop, and nothing waits for ever: a worker that dies fails
  * its task and is replaced.
  */
 
