@@ -199,6 +199,15 @@ export interface NativeFork {
   fillRandom(bytes: Uint8Array): void;
   /** A descriptor that is readable when the process has ended; null where there is none to have. */
   openPidfd(pid: number): number | null;
+  /**
+   * Keeps a copy of `fd` for the first who shows the ticket, 16 random bytes, or, `standing`, for all. Answers where that
+   * is to be done.
+   */
+  shareFd(fd: number, ticket: Uint8Array, standing: boolean): string;
+  /** Closes the copy, if it is still there. */
+  revokeFd(ticket: Uint8Array): void;
+  /** Throws ECONNREFUSED, ENOENT: the sharer has ended; ENXIO: no such ticket; EACCES; ETIMEDOUT; EMFILE. */
+  fetchFd(address: string, ticket: Uint8Array, timeoutMs: number): number;
   /** Calls `onReady` once `fd` is readable, on the event loop. Answers how to stop. */
   watchReadable(fd: number, onReady: () => void): FdWatch;
 }

@@ -1145,8 +1145,12 @@ type Outcome = 'open' | 'released' | 'broken';
 /** What one of the parties runs: a function or, for Python's `__call__`, an object with `call()`. */
 export type BarrierAction = (() => unknown) | { call(): unknown };
 
-function isAction(action: unknown): action is BarrierAction {
-  return typeof (action as Partial<BarrierAction> | undefined)?.call === 'function';
+function isAction(action: object | number | string): action is BarrierAction {
+  return typeof (action as { call?: unknown }).call === 'function';
+}
+
+function act(action: BarrierAction | null): unknown {
+  return typeof action === 'function' ? action() : action?.call();
 }
 
 /**
@@ -1381,7 +1385,7 @@ export class Barrier {
 
   #actAndRelease(): void {
     try {
-      this.#action?.call();
+      act(this.#action);
     } catch (error) {
       this.#break();
       throw error;
@@ -1391,7 +1395,7 @@ export class Barrier {
 
   async #actAndReleaseAsync(): Promise<void> {
     try {
-      await this.#action?.call();
+      await act(this.#action);
     } catch (error) {
       this.#break();
       throw error;

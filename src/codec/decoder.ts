@@ -862,7 +862,7 @@ function isConstructor(callable: object): boolean {
 }
 
 function applyState(object: unknown, state: unknown): void {
-  if (typeof object !== 'object' || object === null)
+  if ((typeof object !== 'object' && typeof object !== 'function') || object === null)
     throw malformed('has the state of a primitive');
   const method = (object as { [setState]?: unknown })[setState];
   if (typeof method === 'function') {
@@ -900,10 +900,11 @@ function readInternal(): unknown {
   const taken = descriptors as number[];
   let isNew = true;
   const object = internal.codec.decode(payload as never, {
-    takeFd(index) {
-      const fd = taken[index];
+    takeFd(place) {
+      if (typeof place === 'string') return lazyPart<typeof Handles>('handles').fetchFd(place);
+      const fd = taken[place];
       if (fd === undefined || fd < 0) throw malformed('lacks a descriptor');
-      taken[index] = -1;
+      taken[place] = -1;
       return fd;
     },
     wasHere() {

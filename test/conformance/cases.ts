@@ -21,6 +21,8 @@ export function titlesOf(fixture: string): string[] {
 export interface CaseOptions extends RunOptions {
   /** The start method; by default the program does not choose one. */
   method?: string;
+  /** A process for each case also where children take long to start. */
+  apart?: boolean;
 }
 
 /** The same promises under other circumstances: their name in titles, and the environment that brings them about. */
@@ -38,11 +40,17 @@ export const withoutExternalBuffers = (method: string): Variant => ({
 /** How many cases the program has ended. */
 const doneIn = (stdout: string): number => stdout.match(/^done$/gm)?.length ?? 0;
 
+/** As on a system where processes do not open each other's descriptors. */
+export const withoutProc = (method: string): Variant => ({
+  how: `${method}, descriptors fetched`,
+  env: { NODE_MULTIPROCESSING_PROC: 'hidden' },
+});
+
 /** Runs one case. */
 export async function runCase(
   fixture: string,
   title: string,
-  { method, ...options }: CaseOptions = {},
+  { method, apart: _, ...options }: CaseOptions = {},
 ): Promise<void> {
   const args = [title, ...(method === undefined ? [] : [method])];
   const result = await runOk(fixture, { ...options, args });
@@ -118,7 +126,7 @@ export function testCases(
   for (const title of titles) if (skipped.includes(title)) test.skip(title);
   for (const [title, reason] of reasons) test.skip(`${title} (not with ${method}: ${reason})`);
   const chosen = titles.filter((title) => !skipped.includes(title) && !reasons.has(title));
-  if (method !== 'fork') testInTurn(fixture, chosen, options);
+  if (method !== 'fork' && options.apart !== true) testInTurn(fixture, chosen, options);
   else test.each(chosen)('%s', (title) => runCase(fixture, title, options));
 }
 

@@ -45,6 +45,10 @@ export function connectionConformance(method: string): void {
     testCases('connection/handles.mjs', { method });
   });
 
+  describe(`Connection (${method}): through memory`, () => {
+    testCases('connection/sharer.mjs', { method });
+  });
+
   describe.runIf(python)(`Connection (${method}): CPython at the other end`, () => {
     testCases('connection/python.mjs', { method }, roomForLarge ? [] : [LARGE]);
   });

@@ -28,6 +28,27 @@ const OF_FRESH: Record<string, Reasons> = {
   'concurrent/process_pool.mjs': {
     'it belongs to the process that made it': INHERITED,
   },
+  'process/attributes.mjs': {
+    'repr in every state': 'a Process travels to its own child alone',
+    'a child may not join, start or test what another process created':
+      'a Process travels to its own child alone',
+  },
+  'process/lifecycle.mjs': {
+    'a bound function is a target': 'bound functions do not travel, as docs/channels.md says',
+    'a subclass has private members': 'what is private does not travel',
+    'descriptors are inherited': 'descriptors are inherited only as named',
+  },
+  'queues/resources.mjs': {
+    'a thousand queues at once': 'a message has room for 253 descriptors',
+  },
+  'reduction/references.mjs': {
+    'what was registered before the fork is known on both sides':
+      'a child knows what its modules register',
+  },
+  'synchronize/tasks.mjs': {
+    'what waits when a child is forked waits in the parent only':
+      'nothing of the parent waits there',
+  },
 };
 
 /** @throws Error a title that the fixture does not have. */

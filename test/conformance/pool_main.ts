@@ -46,7 +46,9 @@ export function poolMainConformance(method: string): void {
         'console.log(new ProcessPoolExecutor({ mpContext: context }).submit(square, 2).result());',
       );
       expect(stderr).toMatch(BOOTSTRAPPING);
-      expect(stderr).toMatch(/BrokenProcessPool.*before it could work; .*parentProcess\(\) === null/s);
+      expect(stderr).toMatch(
+        /BrokenProcessPool.*before it could work; .*parentProcess\(\) === null/s,
+      );
     });
 
     test('that throws in a worker', async () => {

@@ -40,7 +40,7 @@ export function queuesConformance(method: string): void {
 
   describe.runIf(python)(`Queues (${method}): beside CPython`, () => {
     test('calls answer and throw the same', async () => {
-      const ours = await runOk('queues/outcomes.mjs', { args: [method] });
+      const ours = await runOk('queues/outcomes.mjs', { args: ['', method] });
       const original = path.join(fixtures, 'queues/outcomes.py');
       const theirs = await runOk(original, { node: 'python3', env: { PYTHONUTF8: '1' } });
       expect(ours.stdout).toBe(theirs.stdout);

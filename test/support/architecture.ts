@@ -25,6 +25,7 @@ export const LAYERS: readonly (readonly string[])[] = [
     'node_internals',
     'at_fork',
     'fork_child',
+    'loans',
     'words',
     'heap',
     'fifo',
