@@ -89,7 +89,7 @@ export const now = (): number => BEGINNING_MS + performance.now();
 
 const bytesFor = (workers: number): number => 8 * REALS * workers + 4 * WORDS;
 
-type BoardPlace = [workers: number, piece: Segment | Block, byteOffset: number];
+type BoardPlace = readonly [workers: number, piece: Segment | Block, byteOffset: number];
 
 /** What is shared beside the channels. Each word has one writer. */
 export class Board {
@@ -210,14 +210,17 @@ export class Board {
   }
 }
 
+const isCount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) >= 0;
+
 registerInternal(Board, 'Board', {
   encode: (board) => board._place,
   decode(payload: unknown) {
-    const [workers, piece, byteOffset] = payload as Partial<BoardPlace>;
+    const [workers, piece, byteOffset]: unknown[] = Array.isArray(payload) ? payload : [];
     const isPiece = piece instanceof Segment || piece instanceof Block;
-    if (!isPiece || !Number.isInteger(workers)) throw malformed();
-    const data = dataAt(piece, byteOffset!, bytesFor(workers!));
+    if (!isPiece || !isCount(workers) || !isCount(byteOffset)) throw malformed();
+    const data = dataAt(piece, byteOffset, bytesFor(workers));
     if (data === undefined) throw malformed();
-    return new Board(workers!, data);
+    return new Board(workers, data);
   },
 });
