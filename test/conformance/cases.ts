@@ -50,7 +50,7 @@ export const withoutProc = (method: string): Variant => ({
 export async function runCase(
   fixture: string,
   title: string,
-  { method, apart: _, ...options }: CaseOptions = {},
+  { method, ...options }: CaseOptions = {},
 ): Promise<void> {
   const args = [title, ...(method === undefined ? [] : [method])];
   const result = await runOk(fixture, { ...options, args });
@@ -117,10 +117,12 @@ function testInTurn(fixture: string, titles: readonly string[], options: CaseOpt
 /** A test for each case of the fixture that its start method has. @param skipped those that the machine has no room for. */
 export function testCases(
   fixture: string,
-  options: CaseOptions = {},
+  given: CaseOptions = {},
   skipped: readonly string[] = [],
 ): void {
-  const { method = 'fork' } = options;
+  const { method = 'fork' } = given;
+  // Children that are not forked are nodes that start.
+  const options = method === 'fork' ? given : { timeoutMs: 55_000, ...given };
   const titles = titlesOf(fixture);
   const reasons = differencesOf(method, fixture, titles);
   for (const title of titles) if (skipped.includes(title)) test.skip(title);

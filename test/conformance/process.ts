@@ -36,6 +36,10 @@ export function processConformance(method: string): void {
     testCases('process/lifecycle.mjs', { method, apart: true });
   });
 
+  describe(`Process (${method}): start methods`, () => {
+    testCases('process/methods.mjs', { method });
+  });
+
   parentEndsConformance(method);
 }
 
