@@ -957,6 +957,7 @@ export class Engine {
   }
 
   #buryRetired(): void {
+    this.#lookAtStarts();
     for (const member of this.#retired) {
       if (!member.isGone && member.process.exitcode !== null) this.#bury(member);
     }
