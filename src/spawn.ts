@@ -19,8 +19,9 @@ import { createRequire } from 'node:module';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkText, wrongType } from './arguments.js';
+import type * as Compiled from './compiled.js';
 import { RuntimeError } from './errors.js';
-import { osConstants } from './lazy_builtin.js';
+import { lazyPart, osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
   currentDirectory,
@@ -39,7 +40,7 @@ import { FrameTransport, type Outgoing } from './transport.js';
 export type ModuleName = { file: string } | { url: string };
 
 /** The first message. Mirrors `get_preparation_data`. */
-export interface Preparation {
+export interface Preparation extends Partial<Situation> {
   origin: Origin;
   /** As a daemon does. */
   endsWithParent: boolean;
@@ -54,9 +55,18 @@ export interface Preparation {
   modules: string[];
 }
 
+/** What a node that the parent starts has from it anyway. */
+export interface Situation {
+  directory: string;
+  /** Null: as where the child comes from. */
+  env: [name: string, value: string][] | null;
+}
+
 /** The child's end of the socket, and of the pipe that tells of its end, where there is one. */
 export const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
+/** Of what compiled.ts says. */
+export const CHILD_CODE = 5;
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
 
@@ -85,6 +95,7 @@ export function setExecutable(file: string | null): void {
   if (file === null) executable = undefined;
   else if (typeof file !== 'string' || file === '') throw wrongType('executable', 'a path', file);
   else executable = checkText(file, 'executable');
+  forgetCode();
 }
 
 /** The module that this program began with; null: it has none, or none that can be loaded again (-e, stdin). */
@@ -183,7 +194,7 @@ export function nodeOptions(given: readonly string[], from: string, to: string):
 // The messages
 
 /** Mirrors `_check_not_importing_main`. @throws RuntimeError. */
-function checkNotImportingMain(): void {
+export function checkNotImportingMain(): void {
   if (!importingMain()) return;
   throw new RuntimeError(`
         An attempt has been made to start a new process before the
@@ -220,7 +231,7 @@ const OF_A_PROCESS = {
 };
 
 /** The message of a value, which does not lie in the codec's scratch memory. */
-function messageOf(value: unknown, options?: object): Outgoing {
+export function messageOf(value: unknown, options?: object): Outgoing {
   const message = encode(value, options);
   const parts = flatParts(message);
   const own = message.bulk.length === 0 ? parts : parts.slice(0, 2);
@@ -235,38 +246,56 @@ function messageOf(value: unknown, options?: object): Outgoing {
  * @param startMethod the default one, which the child's default is to be.
  * @throws PicklingError its target, an argument or a property cannot be sent.
  */
-function messagesFor(child: BaseProcess, startMethod: string | null): Outgoing[] {
+export function messagesFor(
+  child: BaseProcess,
+  startMethod: string | null,
+  situation?: Situation,
+): Outgoing[] {
   modules = new Set();
   files = new Set();
   namesRegistered = false;
   const pickled = whileSpawning(child, () => messageOf(child, OF_A_PROCESS));
-  const parent = currentProcess();
   const main = mainOf();
   const refersToMain =
     namesRegistered ||
     (main !== null && ('file' in main ? files.has(main.file) : modules.has(main.url)));
   const preparation: Preparation = {
+    ...preparationOf(child.name, processState(child).authkey, startMethod),
+    ...situation,
+    endsWithParent: child.daemon || child._endsWithParent,
+    modules: [...modules].filter((url) => main === null || !('url' in main) || url !== main.url),
+  };
+  if (refersToMain && main !== null) preparation.importMain = true;
+  return [messageOf(preparation), pickled];
+}
+
+/** What any node is told that this process starts. */
+export function preparationOf(
+  name: string,
+  authkey: Uint8Array,
+  startMethod: string | null,
+): Preparation {
+  const main = mainOf();
+  return {
     origin: {
-      name: child.name,
-      authkey: processState(child).authkey,
-      parentName: parent.name,
+      name,
+      authkey,
+      parentName: currentProcess().name,
       parentPid: native.getpid(),
       startMethod,
     },
-    endsWithParent: child.daemon || child._endsWithParent,
+    endsWithParent: false,
     argv: [...process.argv],
     originalDirectory,
     main,
-    importMain: main !== null && (refersToMain || !isTool(main)),
-    modules: [...modules].filter((url) => main === null || !('url' in main) || url !== main.url),
+    importMain: main !== null && !isTool(main),
+    modules: [],
   };
-  return [messageOf(preparation), pickled];
 }
 
 // -------------------------------------------------------------------------------------------------
 // The process
 
-const ENTRY = join(import.meta.dirname, 'entry', 'spawn.cjs');
 const OPEN = 0;
 const CLOSE = 1;
 const DUP2 = 2;
@@ -288,13 +317,37 @@ function inheritable(): number[] {
   });
 }
 
-function launchNode(socket: number, sentinel: number | undefined): number {
+let children = 0;
+
+/** Many programs have but one child: it is nothing for the first. */
+function codeForChild(): Compiled.CodeFile | undefined {
+  return ++children > 1 ? lazyPart<typeof Compiled>('compiled').codeForNextChild() : undefined;
+}
+
+/** The children to come are of another node. */
+function forgetCode(): void {
+  if (children > 1) lazyPart<typeof Compiled>('compiled').forgetCode();
+  children = 0;
+}
+
+/**
+ * @param socket becomes CHILD_SOCKET, `second` becomes CHILD_SENTINEL.
+ * @param options of node, besides this process's own.
+ * @param entry a file of lib/entry.
+ */
+export function launchNode(
+  socket: number,
+  second: number | undefined,
+  options: readonly string[],
+  entry: string,
+  args: readonly string[],
+): number {
   const file = executable ?? process.execPath;
-  const options = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
+  const inherited = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
-    while (fd <= CHILD_SENTINEL) {
+    while (fd <= CHILD_CODE) {
       fd = native.dup(fd);
       above.push(fd);
     }
@@ -302,7 +355,7 @@ function launchNode(socket: number, sentinel: number | undefined): number {
   };
   try {
     const from = raise(socket);
-    const tell = sentinel === undefined ? undefined : raise(sentinel);
+    const tell = second === undefined ? undefined : raise(second);
     // Node has made them close-on-exec, and a copy onto itself need not be otherwise.
     const output = [1, 2].flatMap((target) => {
       try {
@@ -311,24 +364,34 @@ function launchNode(socket: number, sentinel: number | undefined): number {
         return []; // The program has closed it.
       }
     });
-    const kept = new Set([CHILD_SOCKET, ...(tell === undefined ? [] : [CHILD_SENTINEL])]);
+    // A fork server has options of its own, and V8 wants the same.
+    const code = entry === 'spawn' ? codeForChild() : undefined;
+    const given = [
+      { kind: DUP2, fd: from, target: CHILD_SOCKET } as const,
+      ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
+      ...(code === undefined
+        ? []
+        : [{ kind: DUP2, fd: raise(code.fd), target: CHILD_CODE } as const]),
+    ];
+    const kept = new Set<number>(given.map(({ target }) => target));
     return native.spawn({
       path: file,
       argv: [
         file,
+        ...inherited,
         ...options,
-        ENTRY,
-        '--multiprocessing-spawn',
+        join(import.meta.dirname, 'entry', `${entry}.cjs`),
+        `--multiprocessing-${entry}`,
         `parent=${native.getpid()}`,
-        ...(tell === undefined ? [] : [WITH_SENTINEL]),
+        ...args,
+        ...(code === undefined ? [] : [code.use]),
       ],
       env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
       searchPath: !file.includes('/'),
       fileActions: [
         { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
         ...output,
-        { kind: DUP2, fd: from, target: CHILD_SOCKET },
-        ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
+        ...given,
         ...inheritable()
           .filter((fd) => !kept.has(fd))
           .map((fd) => ({ kind: CLOSE, fd }) as const),
@@ -375,7 +438,7 @@ export function launchSpawned(
   const [ours, theirs] = native.socketpair(native.posixConstants.SOCK_STREAM, true);
   let pid: number;
   try {
-    pid = launchNode(theirs, sentinel);
+    pid = launchNode(theirs, sentinel, [], 'spawn', sentinel === undefined ? [] : [WITH_SENTINEL]);
   } catch (error) {
     native.close(ours);
     throw error;

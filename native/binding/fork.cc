@@ -21,6 +21,7 @@
 #include "core/fork.h"
 #include "core/isolate.h"
 #include "core/loop_fork.h"
+#include "core/peer_death.h"
 #include "core/pidfd.h"
 #include "core/thread_hooks.h"
 #include "errors.h"
@@ -209,7 +210,8 @@ void ExitNow(const Napi::CallbackInfo& info) {
 }
 
 void TrackChild(const Napi::CallbackInfo& info) {
-  core::TrackChild(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Boolean>());
+  const int sentinel = info[2].IsNumber() ? info[2].As<Napi::Number>().Int32Value() : -1;
+  core::TrackChild(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Boolean>(), sentinel);
 }
 
 void UntrackChild(const Napi::CallbackInfo& info) {
@@ -218,6 +220,24 @@ void UntrackChild(const Napi::CallbackInfo& info) {
 
 void HandleDeathBy(const Napi::CallbackInfo& info) {
   core::HandleDeathBy(info[0].As<Napi::Number>().Int32Value());
+}
+
+// signalPidfd(fd, signal)
+void SignalPidfd(const Napi::CallbackInfo& info) {
+  const auto sent = core::SignalPidfd(info[0].As<Napi::Number>().Int32Value(),
+                                      info[1].As<Napi::Number>().Int32Value());
+  if (!sent.ok()) ThrowErrno(info.Env(), sent.error().errnum, sent.error().syscall);
+}
+
+// dieWithPeer(socket), outlivePeer(socket)
+void DieWithPeer(const Napi::CallbackInfo& info) {
+  const auto asked = core::DieWithPeer(info[0].As<Napi::Number>().Int32Value());
+  if (!asked.ok()) ThrowErrno(info.Env(), asked.error().errnum, asked.error().syscall);
+}
+
+void OutlivePeer(const Napi::CallbackInfo& info) {
+  const auto asked = core::OutlivePeer(info[0].As<Napi::Number>().Int32Value());
+  if (!asked.ok()) ThrowErrno(info.Env(), asked.error().errnum, asked.error().syscall);
 }
 
 // openPidfd(pid) → a descriptor, or null where the system has none to give.
@@ -257,6 +277,9 @@ void InitFork(Napi::Env env, Napi::Object exports) {
   exports["untrackChild"] = Napi::Function::New(env, UntrackChild, "untrackChild");
   exports["handleDeathBy"] = Napi::Function::New(env, HandleDeathBy, "handleDeathBy");
   exports["openPidfd"] = Napi::Function::New(env, OpenPidfd, "openPidfd");
+  exports["signalPidfd"] = Napi::Function::New(env, SignalPidfd, "signalPidfd");
+  exports["dieWithPeer"] = Napi::Function::New(env, DieWithPeer, "dieWithPeer");
+  exports["outlivePeer"] = Napi::Function::New(env, OutlivePeer, "outlivePeer");
 #endif
 }
 

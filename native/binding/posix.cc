@@ -135,6 +135,17 @@ Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   return Answer(info.Env(), core::MakeSocketPair(Int(info, 0), Bool(info, 1)));
 }
 
+// memoryFile(name) → fd
+Napi::Value MemoryFile(const Napi::CallbackInfo& info) {
+  auto file = core::MakeMemoryFile(info[0].As<Napi::String>().Utf8Value().c_str());
+  if (!file.ok()) return Throw(info.Env(), file.error());
+  return Napi::Number::New(info.Env(), file.value().Release());
+}
+
+Napi::Value FreezeMemoryFile(const Napi::CallbackInfo& info) {
+  return Answer(info.Env(), core::FreezeMemoryFile(Int(info, 0)));
+}
+
 // read(fd, bytes, length): reads at most `length` into the beginning of `bytes` → how many
 Napi::Value Read(const Napi::CallbackInfo& info) {
   const Elements bytes = ElementsOf(info, 1);
@@ -209,13 +220,15 @@ Napi::Value SendFds(const Napi::CallbackInfo& info) {
                 core::SendFds(Int(info, 0), bytes.data, bytes.count, Ints(info[2]), Int(info, 3)));
 }
 
-// recvFds(socket, bytes, length, maxfds, flags) → [bytes received, fds, message flags]
+// recvFds(socket, bytes, length, maxfds, flags, withSender) → [bytes received, fds, message flags, sender]
 Napi::Value RecvFds(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Elements bytes = ElementsOf(info, 1);
   const auto length = static_cast<size_t>(info[2].As<Napi::Number>().Int64Value());
-  auto received = core::ReceiveFds(Int(info, 0), bytes.data, std::min(length, bytes.count),
-                                   static_cast<size_t>(Int(info, 3)), Int(info, 4));
+  const bool with_sender = info[5].IsBoolean() && info[5].As<Napi::Boolean>();
+  auto* const receive = with_sender ? &core::ReceiveFromSender : &core::ReceiveFds;
+  auto received = receive(Int(info, 0), bytes.data, std::min(length, bytes.count),
+                          static_cast<size_t>(Int(info, 3)), Int(info, 4));
   if (!received.ok()) return Throw(env, received.error());
   core::ReceivedMessage& message = received.value();
 
@@ -223,11 +236,17 @@ Napi::Value RecvFds(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < message.fds.size(); ++i) {
     fds.Set(i, Napi::Number::New(env, message.fds[i].Release()));
   }
-  auto answer = Napi::Array::New(env, 3);
+  auto answer = Napi::Array::New(env, message.sender ? 4 : 3);
+  if (message.sender) answer.Set(3U, Napi::Number::New(env, *message.sender));
   answer.Set(0U, Napi::Number::New(env, static_cast<double>(message.bytes)));
   answer.Set(1U, fds);
   answer.Set(2U, Napi::Number::New(env, message.flags));
   return answer;
+}
+
+// admitSenders(socket)
+Napi::Value AdmitSenders(const Napi::CallbackInfo& info) {
+  return Answer(info.Env(), core::AdmitSenders(Int(info, 0)));
 }
 
 // --- processes -----------------------------------------------------------------------------------
@@ -447,6 +466,8 @@ void Export(Napi::Object& exports, const char* name) {
 void InitPosix(Napi::Env env, Napi::Object exports) {
   Export<Pipe>(exports, "pipe");
   Export<SocketPair>(exports, "socketpair");
+  Export<MemoryFile>(exports, "memoryFile");
+  Export<FreezeMemoryFile>(exports, "freezeMemoryFile");
   Export<Read>(exports, "read");
   Export<Write>(exports, "write");
   Export<WriteAllSync>(exports, "writeAllSync");
@@ -462,6 +483,7 @@ void InitPosix(Napi::Env env, Napi::Object exports) {
   Export<WaitReady>(exports, "waitReady");
   Export<SendFds>(exports, "sendFds");
   Export<RecvFds>(exports, "recvFds");
+  Export<AdmitSenders>(exports, "admitSenders");
 
   Export<WaitPid>(exports, "waitpid");
   Export<WaitPidTimeout>(exports, "waitPidTimeout");

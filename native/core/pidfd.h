@@ -5,10 +5,15 @@
 #if !defined(_WIN32)
 #include <sys/types.h>
 
+#include "core/result.h"
+
 namespace mp::core {
 
 // The descriptor, close-on-exec, or a negative errno: -ENOSYS where the system has no such thing.
 int OpenPidfd(pid_t pid);
+
+// Signals the process that it is of, and no later one of the same number.
+Result<void> SignalPidfd(int fd, int signal);
 
 }  // namespace mp::core
 

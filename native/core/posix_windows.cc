@@ -52,6 +52,10 @@ Result<size_t> SendFds(int, const void*, size_t, const std::vector<int>&, int) {
   return Missing("sendFds");
 }
 Result<ReceivedMessage> ReceiveFds(int, void*, size_t, size_t, int) { return Missing("recvFds"); }
+Result<ReceivedMessage> ReceiveFromSender(int, void*, size_t, size_t, int) {
+  return Missing("recvFds");
+}
+Result<void> AdmitSenders(int) { return Missing("admitSenders"); }
 
 Result<WaitResult> WaitPid(int, int) { return Missing("waitpid"); }
 Result<WaitResult> WaitPid(int, int, const Deadline&) { return Missing("waitpid"); }

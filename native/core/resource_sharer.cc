@@ -193,11 +193,13 @@ Result<UniqueFd> FetchFd(const std::string& address, const Ticket& ticket,
   unsigned char answer = kGone;
   auto received = ReceiveFds(socket, &answer, 1, 1, 0);
   if (!received.ok()) return received.error();
-  auto& [bytes, fds, flags] = received.value();
-  if (bytes == 0) return OsError{ECONNREFUSED, "recvmsg"};
+  auto& fds = received.value().fds;
+  if (received.value().bytes == 0) return OsError{ECONNREFUSED, "recvmsg"};
   // The system drops a descriptor for which the receiver has no number left.
   if (answer == kHere && fds.empty()) return OsError{EMFILE, "recvmsg"};
   if (fds.empty()) return OsError{ENXIO, "recvmsg"};
+  // The sharer hangs up when it has closed its own copy: whoever has fetched the last one may rely on that.
+  (void)PollFds(&slot, 1, deadline);
   return std::move(fds.front());
 }
 
