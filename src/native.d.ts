@@ -402,9 +402,9 @@ export interface Channel {
   get(bytes: Uint8Array, token: number): number;
   /**
    * The same, and the claim of this number says which message it is before it is taken. -4: the next one's tag is newer
-   * than `newest`, and it stays.
+   * than `own`, and it stays; -5: it is older, and newer than `orphaned`.
    */
-  get(bytes: Uint8Array, token: number, claim: number, newest: number): number;
+  get(bytes: Uint8Array, token: number, claim: number, own: number, orphaned: number): number;
   /** The sizes of the parts of the message that was found to be large. */
   sizes(): number[];
   /** As `get`; -3: it was large, had the sizes of these parts, and they are filled. */
@@ -413,8 +413,11 @@ export interface Channel {
     bytes: Uint8Array,
     token: number,
     claim?: number,
-    newest?: number,
+    own?: number,
+    orphaned?: number,
   ): number;
+  /** Whether another message was taken than the first `taken`, modulo 2 ** 31; false: none in time, or `wakeAll`. */
+  waitForTake(taken: number, timeoutMs: number, recalls: number): boolean;
   /** Whoever waits for a message waits no longer. */
   wakeAll(): void;
   size(): number;

@@ -431,8 +431,13 @@ export function launchNode(
 /** A child that runs, and that waits for what it is to do. */
 export interface Launched {
   pid: number;
-  /** Sends it. Blocks while there is more than the system's buffer takes, until the child has read it. */
-  deliver(): void;
+  /**
+   * Sends it: what is more than the system's buffer takes when the child reads it.
+   *
+   * @param milliseconds negative: for as long as that lasts.
+   * @returns whether all was sent.
+   */
+  deliver(milliseconds: number): boolean;
   close(): void;
 }
 
@@ -466,14 +471,17 @@ export function launchSpawned(
   }
   return {
     pid,
-    deliver() {
+    deliver(milliseconds) {
       const transport = new FrameTransport(ours);
       try {
-        for (const message of messages) transport.send(message, -1);
+        for (; messages.length > 0; messages.shift()) {
+          if (!transport.send(messages[0]!, milliseconds)) return false;
+        }
       } catch (error) {
         // It has ended already: its exit code tells.
         if (!/^(EPIPE|ECONNRESET)$/.test((error as NodeJS.ErrnoException).code ?? '')) throw error;
       }
+      return true;
     },
     close() {
       native.close(ours);

@@ -466,6 +466,7 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
         continue;
       }
       case Channel::Got::kRefused:  // Only of a claim.
+      case Channel::Got::kNotYet:
         return OsError{EBADMSG, "recv"};
       case Channel::Got::kLarge: {
         large_.into.clear();

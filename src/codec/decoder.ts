@@ -882,6 +882,7 @@ function readInternal(): unknown {
   // The program may never have named the sub-path.
   if (OF_SHARED_MEMORY.includes(tag)) lazyPart('sharedMemory');
   if (tag === 'Connection') lazyPart('connection');
+  if (tag === 'Board') lazyPart('pool');
   const ofHandles = OF_HANDLES.exec(tag);
   if (ofHandles !== null) {
     const { register } = lazyPart<typeof Handles>('handles');

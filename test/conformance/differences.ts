@@ -4,10 +4,29 @@
 
 type Reasons = Record<string, string>;
 
+const NAMELESS = 'what has no name does not travel';
+const MEMORY = 'no fork has memory as it was at the call';
+const INHERITED = 'a child does not inherit it';
+
 /** Cases by fixture, of processes that begin afresh. */
 const OF_FRESH: Record<string, Reasons> = {
-  'connection/sharer.mjs': {
-    'in the arguments and results of a pool': 'pools are forked',
+  'pool/functions.mjs': {
+    'module-level functions, closures, methods, bound ones, built-in ones': NAMELESS,
+    'a new function sees memory as of the call, and what changes later is not seen': MEMORY,
+    'equal arrows over different values are different': NAMELESS,
+    'variables that change, in arrows that look the same': NAMELESS,
+    'functions, classes and instances inside of results': NAMELESS,
+    'a pool cannot be sent, and belongs to who made it': INHERITED,
+    'what is left of functions': NAMELESS,
+    'a worker of long ago takes nothing from its successors': MEMORY,
+    'timers of a worker that leaves others their tasks go on': MEMORY,
+  },
+  'pool/resources.mjs': {
+    'no room for a process': 'workers start with the pool, see fresh/pool.mjs',
+    'memory of functions that were used once': NAMELESS,
+  },
+  'concurrent/process_pool.mjs': {
+    'it belongs to the process that made it': INHERITED,
   },
   'process/attributes.mjs': {
     'repr in every state': 'a Process travels to its own child alone',

@@ -11,4 +11,6 @@ export function freshConformance(method: string): void {
   const options = { method, apart: true };
   describe(`Process (${method}): targets by name`, () => testCases('fresh/process.mjs', options));
   describe(`Process (${method}): shared objects`, () => testCases('fresh/objects.mjs', { method }));
+  describe(`Pool and executor (${method}): by name`, () =>
+    testCases('fresh/pool.mjs', { ...options, timeoutMs: 55_000 }));
 }
