@@ -7,6 +7,7 @@ type Reasons = Record<string, string>;
 const NAMELESS = 'what has no name does not travel';
 const MEMORY = 'no fork has memory as it was at the call';
 const INHERITED = 'a child does not inherit it';
+const OUTPUT = 'children write where their server does';
 
 /** Cases by fixture, of processes that begin afresh. */
 const OF_FRESH: Record<string, Reasons> = {
@@ -54,6 +55,8 @@ const OF_FRESH: Record<string, Reasons> = {
 
 /** Cases by fixture, of processes whose parent by the system is a server. */
 const OF_SERVED: Record<string, Reasons> = {
+  'concurrent/process_pool.mjs': { 'an initializer that fails': OUTPUT },
+  'concurrent/shutdown.mjs': { 'a child that ends with an executor of its own': OUTPUT },
   'process/lifecycle.mjs': {
     'a child that somebody else has reaped has 255 and a warning': 'only the server can reap it',
   },
