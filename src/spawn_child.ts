@@ -23,16 +23,11 @@ import {
   leaveSigusr1,
   load,
   loadModules,
+  loadPreparation,
   receive,
 } from './preparation.js';
 import { beginBootstrap, bootstrap, type BaseProcess } from './process.js';
-import {
-  CHILD_SENTINEL,
-  CHILD_SOCKET,
-  inheritPreparation,
-  type Preparation,
-  WITH_SENTINEL,
-} from './spawn.js';
+import { CHILD_SENTINEL, CHILD_SOCKET, inheritPreparation, WITH_SENTINEL } from './spawn.js';
 import { FrameTransport } from './transport.js';
 
 /** What entry/spawn.ts has for it. */
@@ -94,7 +89,7 @@ export function main({ importModule, codeFile, writeCode }: Beginning): void {
   native.setInheritable(CHILD_SOCKET, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(CHILD_SOCKET);
-  const preparation = load(receive(transport)) as Preparation;
+  const preparation = loadPreparation(receive(transport));
   if (preparation.endsWithParent) dieWithParent(preparation.origin.parentPid);
   leaveSigusr1();
   installEnd();

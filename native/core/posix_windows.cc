@@ -105,6 +105,7 @@ Result<void> Allocate(int, uint64_t, uint64_t) { return Missing("posix_fallocate
 Result<Mapping> Map(int, uint64_t, int, int, uint64_t) { return Missing("mmap"); }
 Result<SharedBlock> CreateBlock(const std::string&, uint64_t) { return Missing("shm_open"); }
 Result<SharedBlock> AttachBlock(const std::string&) { return Missing("shm_open"); }
+Result<bool> IsBlock(const std::string&, const FileIdentity&) { return Missing("shm_open"); }
 Result<bool> UnlinkBlock(const std::string&, const FileIdentity&) { return Missing("shm_unlink"); }
 
 Result<NamedSemaphore> NamedSemaphore::Open(const std::string&, int, unsigned, unsigned) {
