@@ -380,9 +380,18 @@ function cannotStart({ proven }: Server, status: number | null): Error {
   );
 }
 
-/** From here on `fd` is always readable. */
+/**
+ * From here on `fd`, a socket whose other ends are about to close, is always readable: at once, or, where no descriptor is
+ * left for that, when they have closed.
+ */
 export function makeReady(fd: number): void {
-  const ready = readyFd();
+  let ready: number;
+  try {
+    ready = readyFd();
+  } catch (error) {
+    if (/^(EMFILE|ENFILE)$/.test(codeOf(error))) return;
+    throw error;
+  }
   native.dup2(ready, fd, false);
   native.close(ready);
 }

@@ -448,4 +448,23 @@ describe('no room', () => {
     });
     expect(answer).toEqual(['EMFILE', true, true, 0]);
   });
+
+  test('the end of a child is told without a descriptor', async () => {
+    const answer = await runJson(
+      program(
+        '',
+        `run(nothing);
+        const child = start(nothing);
+        const { sentinel } = child;
+        const taken = [];
+        try { for (;;) taken.push(posix.dup(0)); } catch (error) { taken.push(error.code); }
+        child.join();
+        const seen = [taken.pop(), child.exitcode, wait([sentinel], 20).length];
+        for (const fd of taken) posix.close(fd);
+        child.close();
+        print(seen);`,
+      ),
+    );
+    expect(answer).toEqual(['EMFILE', 0, 1]);
+  });
 });
