@@ -7,7 +7,13 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { root, runBin } from './toolchain.mjs';
 
-const files = ['native/core', 'native/binding', 'test/native', 'test/fuzz'].flatMap((directory) =>
+const files = [
+  'native/core',
+  'native/core/win32',
+  'native/binding',
+  'test/native',
+  'test/fuzz',
+].flatMap((directory) =>
   readdirSync(path.join(root, directory))
     .filter((file) => /\.(cc|h)$/.test(file))
     .map((file) => path.join(directory, file)),

@@ -87,7 +87,7 @@ const DEFAULT_METHOD: StartMethod = process.platform === 'linux' ? 'fork' : 'spa
 /** Looking whether this process can be forked takes milliseconds: only who wants to know pays for it. */
 function isAvailable(method: string): method is StartMethod {
   if (method === 'fork') return forkProblem() === null;
-  return method === 'spawn' && process.platform !== 'win32';
+  return method === 'spawn';
 }
 
 /** The start methods that work here, the default first. */

@@ -408,6 +408,17 @@ class _MainProcess extends BaseProcess {
   }
 }
 
+const POLLIN = 1;
+
+/** Null: it has ended. */
+function openProcess(pid: number): number | null {
+  try {
+    return native.openPidfd(pid);
+  } catch {
+    return null;
+  }
+}
+
 /** What a child knows of its parent. */
 class _ParentProcess extends BaseProcess {
   readonly #pid: number;
@@ -420,6 +431,7 @@ class _ParentProcess extends BaseProcess {
     this._parentPid = null;
     this._parentName = null;
     this.#pid = pid;
+    if (process.platform === 'win32') this.#pidfd = openProcess(pid);
   }
 
   override get pid(): number {
@@ -430,8 +442,11 @@ class _ParentProcess extends BaseProcess {
     return this.#pid;
   }
 
-  /** The parent is our parent for as long as it lives; afterwards the system gives us another. */
+  /** The parent is our parent for as long as it lives; afterwards the system gives us another. (Windows does not.) */
   override isAlive(): boolean {
+    if (process.platform === 'win32') {
+      return this.#pidfd !== null && native.poll(Int32Array.of(this.#pidfd!, POLLIN, 0), 0) === 0;
+    }
     return process.ppid === this.#pid;
   }
 
@@ -439,7 +454,7 @@ class _ParentProcess extends BaseProcess {
     const milliseconds = timeoutMs(timeout);
     const pidfd = this.#watch();
     if (pidfd !== null) {
-      const slot = new Int32Array([pidfd, 1 /* POLLIN */, 0]);
+      const slot = Int32Array.of(pidfd, POLLIN, 0);
       if (this.isAlive()) waitInSlices(milliseconds, (slice) => native.poll(slot, slice) > 0);
       return;
     }

@@ -34,6 +34,7 @@ import {
 import { encode, flatParts } from './reduction.js';
 import { FILE, REGISTERED, URL_OF_MODULE } from './registry.js';
 import { FrameTransport, type Outgoing } from './transport.js';
+import type { SpawnFileAction, SpawnRequest } from '#native';
 
 /** A module that the child loads: a file for `require`, a URL for `import`. */
 export type ModuleName = { file: string } | { url: string };
@@ -55,10 +56,17 @@ export interface Preparation {
 }
 
 /** The child's end of the socket, and of the pipe that tells of its end, where there is one. */
-export const CHILD_SOCKET = 3;
+const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
+const SOCKET_ARGUMENT = 'socket=';
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
+
+/** In the child: a handle of Windows has the same number there as here, and the child is told. */
+export function childSocket(): number {
+  const given = process.argv.find((argument) => argument.startsWith(SOCKET_ARGUMENT));
+  return given === undefined ? CHILD_SOCKET : Number(given.slice(SOCKET_ARGUMENT.length));
+}
 
 // -------------------------------------------------------------------------------------------------
 // What a child inherits from this process's own beginning
@@ -267,6 +275,8 @@ function messagesFor(child: BaseProcess, startMethod: string | null): Outgoing[]
 // The process
 
 const ENTRY = join(import.meta.dirname, 'entry', 'spawn.cjs');
+/** Of Linux, macOS and Windows, where it is taken for granted. */
+const SOCK_STREAM = 1;
 const OPEN = 0;
 const CLOSE = 1;
 const DUP2 = 2;
@@ -288,9 +298,34 @@ function inheritable(): number[] {
   });
 }
 
-function launchNode(socket: number, sentinel: number | undefined): number {
+/** Everything of the request but for what the child does with descriptors. */
+function requestOf(more: readonly string[], fileActions: SpawnFileAction[]): SpawnRequest {
   const file = executable ?? process.execPath;
   const options = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
+  const mark = ['--multiprocessing-spawn', `parent=${native.getpid()}`];
+  return {
+    path: file,
+    argv: [file, ...options, ENTRY, ...mark, ...more],
+    env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
+    searchPath: !/[/\\]/.test(file),
+    fileActions,
+    processGroup: undefined,
+    newSession: false,
+    resetIds: false,
+    signalMask: [],
+    // Node ignores it. (Windows does not know it.)
+    defaultSignals: process.platform === 'win32' ? [] : [osConstants().signals.SIGPIPE],
+  };
+}
+
+/** Windows: standard input is empty, output goes where ours does, and of handles the child inherits the socket alone. */
+function launchNodeOnWindows(socket: number): number {
+  const inherited = { kind: DUP2, fd: socket, target: socket } as const;
+  return native.spawn(requestOf([`${SOCKET_ARGUMENT}${socket}`], [inherited]));
+}
+
+function launchNode(socket: number, sentinel: number | undefined): number {
+  if (process.platform === 'win32') return launchNodeOnWindows(socket);
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
@@ -312,19 +347,8 @@ function launchNode(socket: number, sentinel: number | undefined): number {
       }
     });
     const kept = new Set([CHILD_SOCKET, ...(tell === undefined ? [] : [CHILD_SENTINEL])]);
-    return native.spawn({
-      path: file,
-      argv: [
-        file,
-        ...options,
-        ENTRY,
-        '--multiprocessing-spawn',
-        `parent=${native.getpid()}`,
-        ...(tell === undefined ? [] : [WITH_SENTINEL]),
-      ],
-      env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
-      searchPath: !file.includes('/'),
-      fileActions: [
+    return native.spawn(
+      requestOf(tell === undefined ? [] : [WITH_SENTINEL], [
         { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
         ...output,
         { kind: DUP2, fd: from, target: CHILD_SOCKET },
@@ -332,14 +356,8 @@ function launchNode(socket: number, sentinel: number | undefined): number {
         ...inheritable()
           .filter((fd) => !kept.has(fd))
           .map((fd) => ({ kind: CLOSE, fd }) as const),
-      ],
-      processGroup: undefined,
-      newSession: false,
-      resetIds: false,
-      signalMask: [],
-      // Node ignores it.
-      defaultSignals: [osConstants().signals.SIGPIPE],
-    });
+      ]),
+    );
   } finally {
     for (const fd of above) native.close(fd);
   }
@@ -367,7 +385,7 @@ export function launchSpawned(
 ): Launched {
   checkNotImportingMain();
   const messages = messagesFor(child, startMethod);
-  const [ours, theirs] = native.socketpair(native.posixConstants.SOCK_STREAM, true);
+  const [ours, theirs] = native.socketpair(SOCK_STREAM, true);
   let pid: number;
   try {
     pid = launchNode(theirs, sentinel);

@@ -42,8 +42,16 @@ int UvCode(int errnum) {
       return UV_EMFILE;
     case EMSGSIZE:
       return UV_EMSGSIZE;
+    case ECONNRESET:
+      return UV_ECONNRESET;
+    case EIO:
+      return UV_EIO;
+    case ENAMETOOLONG:
+      return UV_ENAMETOOLONG;
     case ENOENT:
       return UV_ENOENT;
+    case EPROTO:
+      return UV_EPROTO;
     case ENOMEM:
       return UV_ENOMEM;
     case ENOSPC:

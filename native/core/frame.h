@@ -14,8 +14,6 @@
 // When the peer dies in the middle of a frame, the rest of it never comes: kFrameTruncated, never a short message.
 #pragma once
 
-#if !defined(_WIN32)
-
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -70,5 +68,3 @@ Result<size_t> SendFrame(int fd, const FramePart* parts, size_t count, const std
                          size_t from, const Deadline& deadline, bool wait);
 
 }  // namespace mp::core
-
-#endif

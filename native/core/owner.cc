@@ -1,13 +1,14 @@
 #include "core/owner.h"
 
-#if !defined(_WIN32)
-
-#include <unistd.h>
-
 #include "core/process.h"
 
 #if defined(__linux__)
 #include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(_WIN32)
+#include <windows.h>
+#else
+#include <unistd.h>
 #endif
 
 namespace mp::core {
@@ -27,6 +28,8 @@ constexpr uint64_t kUnknownStart = 0;
 Identity CurrentThread() {
 #if defined(__linux__)
   const auto thread = static_cast<int>(syscall(SYS_gettid));
+#elif defined(_WIN32)
+  const auto thread = static_cast<int>(GetCurrentThreadId());
 #else
   const auto thread = static_cast<int>(getpid());
 #endif
@@ -101,5 +104,3 @@ bool IsDead(const SegmentHeader* header, uint32_t lock_word) {
 }
 
 }  // namespace mp::core
-
-#endif  // !_WIN32

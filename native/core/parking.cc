@@ -13,6 +13,8 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(_MSC_VER)
+#include <intrin.h>
 #else
 #include <chrono>
 #endif
@@ -31,7 +33,7 @@ int Unpark(Word* word, int count) {
   return woken < 0 ? 0 : static_cast<int>(woken);
 }
 
-#else
+#elif !defined(_WIN32)  // core/win32/parking.cc
 
 // No futex: naps that grow, so that a short wait is short and a long one costs little.
 void Park(Word* word, uint32_t expected, const Deadline& deadline) {
@@ -65,7 +67,9 @@ void SpinAndPark(Word* word, uint32_t expected, const Deadline& deadline) {
 }
 
 void SpinPause() {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(_MSC_VER)
+  _mm_pause();
+#elif defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");

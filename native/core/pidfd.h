@@ -2,15 +2,11 @@
 #ifndef MP_CORE_PIDFD_H_
 #define MP_CORE_PIDFD_H_
 
-#if !defined(_WIN32)
-#include <sys/types.h>
-
 namespace mp::core {
 
 // The descriptor, close-on-exec, or a negative errno: -ENOSYS where the system has no such thing.
-int OpenPidfd(pid_t pid);
+int OpenPidfd(int pid);
 
 }  // namespace mp::core
 
-#endif
 #endif  // MP_CORE_PIDFD_H_

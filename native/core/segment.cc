@@ -96,6 +96,10 @@ Result<std::shared_ptr<Segment>> Segment::Make(size_t bytes, SegmentKind kind) {
   return segment;
 }
 
+Result<void> Segment::Furnish(uint64_t offset, uint64_t length) {
+  return Allocate(fd_.get(), offset, length);
+}
+
 Result<std::shared_ptr<Segment>> Segment::CreatePlain(size_t bytes) {
   return Make(kPlainOffset + bytes, SegmentKind::kPlain);
 }

@@ -135,6 +135,8 @@ class Segment {
   size_t bytes() const { return mapping_.length(); }
   void* plain_base() const { return static_cast<char*>(base()) + kPlainOffset; }
   int fd() const { return fd_.get(); }
+  // Memory for the range, so that a write to it cannot fail. ENOMEM, ENOSPC; ENOSYS: it comes at the write.
+  Result<void> Furnish(uint64_t offset, uint64_t length);
 
  private:
   static Result<std::shared_ptr<Segment>> Make(size_t bytes, SegmentKind kind);

@@ -20,11 +20,11 @@ import { EOFError } from '../errors.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import { dieWithParent } from '../popen/child.js';
-import { beginBootstrap, bootstrap, type BaseProcess } from '../process.js';
+import { beginBootstrap, bootstrap, parentProcess, type BaseProcess } from '../process.js';
 import { loadFlat, registerModule } from '../reduction.js';
 import {
   CHILD_SENTINEL,
-  CHILD_SOCKET,
+  childSocket,
   inheritPreparation,
   type ModuleName,
   type Preparation,
@@ -162,14 +162,17 @@ function loadModules({ main, importMain, modules, argv }: Preparation, then: () 
 // -------------------------------------------------------------------------------------------------
 
 function main(): void {
-  native.setInheritable(CHILD_SOCKET, false);
+  const socket = childSocket();
+  native.setInheritable(socket, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
-  const transport = new FrameTransport(CHILD_SOCKET);
+  const transport = new FrameTransport(socket);
   const preparation = receive(transport) as Preparation;
   if (preparation.endsWithParent) dieWithParent(preparation.origin.parentPid);
   leaveSigusr1();
   installEnd();
   beginBootstrap(preparation.origin);
+  // While it lives: later its pid may be another's.
+  if (process.platform === 'win32') parentProcess();
   inheritPreparation(preparation, isImportingMain);
   loadModules(preparation, () => {
     let self: BaseProcess;

@@ -167,6 +167,6 @@ export function dieWithParent(parent: number): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOSYS') throw error;
   }
-  // It may have ended before we asked.
-  if (process.ppid !== parent) native.exitNow(1);
+  // It may have ended before we asked. (Windows' jobs end with it, and the pid of the parent stays.)
+  if (process.platform !== 'win32' && process.ppid !== parent) native.exitNow(1);
 }
