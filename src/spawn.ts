@@ -400,7 +400,7 @@ export function launchSpawned(
     deliver() {
       const transport = new FrameTransport(ours);
       try {
-        for (const message of messages) transport.send(message, -1);
+        for (const message of messages) transport.send({ ...message, child: pid }, -1);
       } catch (error) {
         // It has ended already: its exit code tells.
         if (!/^(EPIPE|ECONNRESET)$/.test((error as NodeJS.ErrnoException).code ?? '')) throw error;

@@ -78,12 +78,19 @@ Napi::Value SendFrame(const Napi::CallbackInfo& info) {
                 core::SendFrame(Int(info, 0), &part, 1, kNoFds, 0, wait.deadline, wait.wait));
 }
 
-// sendFrameParts(fd, parts, fds, from, timeoutMs) → up to which byte of the frame it has come
+// sendFrameParts(fd, parts, fds, from, timeoutMs, pid?) → up to which byte of the frame it has come
 Napi::Value SendFrameParts(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto parts = PartsOf<core::FramePart>(info[1]);
   const auto fds = IntsOf(info[2]);
   const Wait wait(Number(info, 4));
+#if defined(_WIN32)
+  if (info[5].IsNumber()) {
+    return Answer(env, core::SendFrameTo(Int(info, 5), Int(info, 0), parts.data(), parts.size(),
+                                         fds, static_cast<size_t>(Number(info, 3)), wait.deadline,
+                                         wait.wait));
+  }
+#endif
   return Answer(env,
                 core::SendFrame(Int(info, 0), parts.data(), parts.size(), fds,
                                 static_cast<size_t>(Number(info, 3)), wait.deadline, wait.wait));

@@ -1,7 +1,8 @@
 // Passing handles along with bytes (fd_passing.h), and frames (frame.h), on streams.
 //
 // A handle that is under way is a copy in its sender, which the receiver takes over (DUPLICATE_CLOSE_SOURCE): so it is
-// lost with its sender, and one that nobody takes stays open until its sender ends.
+// lost with its sender, and one that nobody takes stays open until its sender ends. A child that is being started gets
+// its own at once, and ends with them.
 //
 //   a message with handles    its bytes, then a Parcel
 //   a frame                   CPython's: 4 bytes of length, the payload; with handles a Parcel comes before it, which
@@ -25,35 +26,43 @@ constexpr uint32_t kParcelMark = 0xfeffffff;  // -2 as a frame's length has it
 
 struct ParcelHead {
   uint32_t mark = kParcelMark;
-  uint32_t sender = 0;
+  uint32_t sender = 0;  // 0: they are the receiver's already
   uint32_t count = 0;
 };
 
 OsError Broken(const char* call) { return OsError{ECONNRESET, call}; }
 
-HANDLE CopyOf(int fd) {
+HANDLE CopyOf(int fd, HANDLE owner) {
   HANDLE copy = nullptr;
   const HANDLE self = GetCurrentProcess();
   if (!IsHandle(fd) ||
-      !DuplicateHandle(self, HandleOf(fd), self, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS)) {
+      !DuplicateHandle(self, HandleOf(fd), owner, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS)) {
     return nullptr;
   }
   return copy;
 }
 
 // Copies that go to somebody else, as the bytes that say so. Empty, and errno of Windows: one cannot be copied.
-std::vector<char> Pack(const std::vector<int>& fds) {
+std::vector<char> Pack(const std::vector<int>& fds, int child) {
+  UniqueHandle receiver;
+  if (child != 0) {
+    receiver = UniqueHandle(OpenProcess(PROCESS_DUP_HANDLE, FALSE, static_cast<DWORD>(child)));
+    if (!receiver.valid()) return {};
+  }
+  const HANDLE owner = receiver.valid() ? receiver.get() : GetCurrentProcess();
   std::vector<uint32_t> numbers;
   for (const int fd : fds) {
-    const HANDLE copy = CopyOf(fd);
+    const HANDLE copy = CopyOf(fd, owner);
     if (copy == nullptr) {
-      for (const uint32_t number : numbers) CloseHandle(HandleOf(static_cast<int>(number)));
+      for (const uint32_t number : numbers) {
+        if (child == 0) CloseHandle(HandleOf(static_cast<int>(number)));
+      }
       return {};
     }
     numbers.push_back(static_cast<uint32_t>(FdOf(copy)));
   }
   ParcelHead head;
-  head.sender = GetCurrentProcessId();
+  head.sender = child == 0 ? GetCurrentProcessId() : 0;
   head.count = static_cast<uint32_t>(numbers.size());
   std::vector<char> parcel(sizeof(head) + numbers.size() * sizeof(uint32_t));
   std::memcpy(parcel.data(), &head, sizeof(head));
@@ -63,7 +72,9 @@ std::vector<char> Pack(const std::vector<int>& fds) {
   return parcel;
 }
 
-void Discard(const std::vector<char>& parcel) {
+// Not sent, after all. What a child has got is gone with it: to be written to is what it is there for.
+void Discard(const std::vector<char>& parcel, int child) {
+  if (child != 0) return;
   for (size_t at = sizeof(ParcelHead); at < parcel.size(); at += sizeof(uint32_t)) {
     uint32_t number;
     std::memcpy(&number, parcel.data() + at, sizeof(number));
@@ -90,8 +101,12 @@ Result<std::vector<UniqueFd>> Unpack(HANDLE stream, const ParcelHead& head) {
   if (head.count > 0 && !ReadWhole(stream, numbers.data(), numbers.size() * sizeof(uint32_t))) {
     return Broken("recv");
   }
-  const UniqueHandle sender(OpenProcess(PROCESS_DUP_HANDLE, FALSE, head.sender));
   std::vector<UniqueFd> fds;
+  if (head.sender == 0) {
+    for (const uint32_t number : numbers) fds.emplace_back(static_cast<int>(number));
+    return fds;
+  }
+  const UniqueHandle sender(OpenProcess(PROCESS_DUP_HANDLE, FALSE, head.sender));
   for (const uint32_t number : numbers) {
     HANDLE own = nullptr;
     if (!sender.valid() ||
@@ -122,7 +137,7 @@ Result<size_t> WriteWhole(HANDLE stream, const std::vector<char>& bytes, const D
 
 Result<size_t> SendFds(int socket, const void* data, size_t size, const std::vector<int>& fds,
                        int flags) {
-  const std::vector<char> parcel = Pack(fds);
+  const std::vector<char> parcel = Pack(fds, 0);
   if (parcel.empty()) return OsError{EBADF, "sendmsg"};
   const char* first = static_cast<const char*>(data);
   std::vector<char> message(first, first + size);
@@ -130,7 +145,7 @@ Result<size_t> SendFds(int socket, const void* data, size_t size, const std::vec
   const auto deadline = flags != 0 ? Deadline::AfterMs(0) : Deadline::Never();
   const auto written = WriteWhole(HandleOf(socket), message, deadline);
   if (written.ok()) return size;
-  Discard(parcel);
+  Discard(parcel, 0);
   return written;
 }
 
@@ -260,6 +275,12 @@ Result<int64_t> ReceiveFrame(int fd, FrameState* state, void* room, size_t room_
 
 Result<size_t> SendFrame(int fd, const FramePart* parts, size_t count, const std::vector<int>& fds,
                          size_t from, const Deadline& deadline, bool wait) {
+  return SendFrameTo(0, fd, parts, count, fds, from, deadline, wait);
+}
+
+Result<size_t> SendFrameTo(int pid, int fd, const FramePart* parts, size_t count,
+                           const std::vector<int>& fds, size_t from, const Deadline& deadline,
+                           bool wait) {
   if (!IsHandle(fd)) return OsError{EBADF, "send"};
   if (fds.size() > kMostFds) return OsError{EINVAL, "send"};
   const HANDLE stream = HandleOf(fd);
@@ -275,14 +296,14 @@ Result<size_t> SendFrame(int fd, const FramePart* parts, size_t count, const std
   if (from == 0) {
     std::vector<char> beginning;
     if (!fds.empty()) {
-      beginning = Pack(fds);
-      if (beginning.empty()) return OsError{EBADF, "send"};
+      beginning = Pack(fds, pid);
+      if (beginning.empty()) return OsError{pid == 0 ? EBADF : EPIPE, "send"};
     }
     const std::vector<char> parcel = beginning;
     beginning.insert(beginning.end(), header, header + header_size);
     const auto written = WriteWhole(stream, beginning, limit);
     if (!written.ok()) {
-      Discard(parcel);
+      Discard(parcel, pid);
       if (written.error().errnum == EAGAIN) return size_t{0};
       return written;
     }
