@@ -86,9 +86,9 @@ Napi::Value SendFrameParts(const Napi::CallbackInfo& info) {
   const Wait wait(Number(info, 4));
 #if defined(_WIN32)
   if (info[5].IsNumber()) {
-    return Answer(env, core::SendFrameTo(Int(info, 5), Int(info, 0), parts.data(), parts.size(),
-                                         fds, static_cast<size_t>(Number(info, 3)), wait.deadline,
-                                         wait.wait));
+    return Answer(
+        env, core::SendFrameTo(Int(info, 5), Int(info, 0), parts.data(), parts.size(), fds,
+                               static_cast<size_t>(Number(info, 3)), wait.deadline, wait.wait));
   }
 #endif
   return Answer(env,

@@ -321,9 +321,15 @@ Result<int> Spawn(const SpawnRequest& request) {
       CreateProcessW(request.search_path ? nullptr : program.c_str(), &line[0], nullptr, nullptr,
                      TRUE, CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT,
                      &environment[0], nullptr, &startup.StartupInfo, &started);
-  const OsError failure = WindowsError(call);
+  OsError failure = WindowsError(call);
   for (const FileAction& action : request.file_actions) (void)SetInheritable(action.fd, false);
-  if (!made) return failure;
+  if (!made) {
+    const DWORD attributes = GetFileAttributesW(program.c_str());
+    const bool directory =
+        attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
+    if (directory) failure.errnum = EACCES;
+    return failure;
+  }
   CloseHandle(started.hThread);
   const int pid = static_cast<int>(started.dwProcessId);
   Children& children = TheChildren();
