@@ -28,7 +28,7 @@ const processEntries = existsSync('src/entry')
   : [];
 
 /** What src/lazy_builtin.ts loads late, parts that would double the time of an import; and what only tests load yet. */
-const lateEntries = ['codec', 'forkChild', 'handles', 'pool', 'spawn'];
+const lateEntries = ['codec', 'forkChild', 'forkserver', 'handles', 'pool', 'spawn'];
 
 /** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
 function sourceOf(entry: string): string {
@@ -113,7 +113,7 @@ export default defineConfig({
         // Without what late entries alone share.
         {
           name: 'shared',
-          test: /^(?!.*(?:node_internals|transport|src\/spawn))/,
+          test: /^(?!.*(?:node_internals|transport|preparation|src\/forkserver|src\/spawn))/,
           minShareCount: 2,
           priority: 1,
         },

@@ -28,6 +28,7 @@ import { abortable, endAfter, leftUntil, timeoutMs, waitInSlices } from './clock
 import { BufferTooShort, ValueError } from './errors.js';
 import { native } from './native.js';
 import type { AsyncOptions } from './process.js';
+import type { FdPlace } from './codec/format.js';
 import { encode, flatParts, loadFlat, prepareCodec, registerInternal } from './reduction.js';
 import { systemError } from './system_error.js';
 import {
@@ -802,7 +803,7 @@ function placed(message: Uint8Array, into: Uint8Array): number {
 // -------------------------------------------------------------------------------------------------
 // To other processes: a copy, in the same direction. The sender's stays open.
 
-type Sent = [indexes: number[], side: number | null, readable: boolean, writable: boolean];
+type Sent = [places: FdPlace[], side: number | null, readable: boolean, writable: boolean];
 
 registerInternal(Connection, 'Connection', {
   encode(conn, context): Sent {
@@ -813,10 +814,10 @@ registerInternal(Connection, 'Connection', {
     const { fds, side } = conn._parts();
     return [fds.map((fd) => context.addFd(fd)), side, conn.readable, conn.writable];
   },
-  decode([indexes, side, readable, writable]: Sent, context) {
+  decode([places, side, readable, writable]: Sent, context) {
     const fds: number[] = [];
     try {
-      for (const index of indexes) fds.push(context.takeFd(index));
+      for (const place of places) fds.push(context.takeFd(place));
     } catch (error) {
       for (const fd of fds) native.close(fd);
       throw error;

@@ -8,10 +8,12 @@
 import { sleep } from './clock.js';
 import { cpuCount } from './cpu.js';
 import { ERROR_CLASSES, RuntimeError, ValueError } from './errors.js';
-import { forkProblem } from './fork.js';
+import { forkProblem, nodeProblem } from './fork.js';
 import { lazyPart } from './lazy_builtin.js';
 import { Pipe } from './pipe.js';
+import type * as ForkServer from './forkserver.js';
 import { launch as launchByFork } from './popen/fork.js';
+import { launch as launchByServer } from './popen/forkserver.js';
 import { launch as launchBySpawn } from './popen/spawn.js';
 import type * as PoolPart from './pool.js';
 import type { PoolConstructor, PoolContext } from './pool.js';
@@ -63,23 +65,23 @@ export class SpawnProcess extends BaseProcess {
   }
 }
 
-// What a spawned child finds its own class by.
-for (const Class of [Process, ForkProcess, SpawnProcess]) {
-  reduction.register(`multiprocessing.${Class.name}`, Class);
+/** `getContext('forkserver').Process`. */
+export class ForkServerProcess extends BaseProcess {
+  static override readonly startMethod = 'forkserver';
+  override _Popen(): Popen {
+    return launchByServer(this, getStartMethod());
+  }
 }
 
-function notYet(method: StartMethod): (child: BaseProcess) => Popen {
-  return () => {
-    throw new RuntimeError(
-      `the start method '${method}' is not available in this version; available: ${quotedList(available())}`,
-    );
-  };
+// What a child that is not forked from its parent finds its own class by.
+for (const Class of [Process, ForkProcess, SpawnProcess, ForkServerProcess]) {
+  reduction.register(`multiprocessing.${Class.name}`, Class);
 }
 
 const LAUNCHERS: Record<StartMethod, (child: BaseProcess) => Popen> = {
   fork: launchByFork,
   spawn: (child) => launchBySpawn(child, 'spawn'),
-  forkserver: notYet('forkserver'),
+  forkserver: (child) => launchByServer(child, 'forkserver'),
 };
 
 const DEFAULT_METHOD: StartMethod = process.platform === 'linux' ? 'fork' : 'spawn';
@@ -87,12 +89,14 @@ const DEFAULT_METHOD: StartMethod = process.platform === 'linux' ? 'fork' : 'spa
 /** Looking whether this process can be forked takes milliseconds: only who wants to know pays for it. */
 function isAvailable(method: string): method is StartMethod {
   if (method === 'fork') return forkProblem() === null;
+  // The server forks on a main thread of its own.
+  if (method === 'forkserver') return nodeProblem() === null;
   return method === 'spawn';
 }
 
 /** The start methods that work here, the default first. */
 function available(): StartMethod[] {
-  const others = ['fork', 'spawn'].filter((method) => method !== DEFAULT_METHOD);
+  const others = ['fork', 'spawn', 'forkserver'].filter((method) => method !== DEFAULT_METHOD);
   return [DEFAULT_METHOD, ...others].filter(isAvailable);
 }
 
@@ -158,6 +162,10 @@ const shared = {
   setExecutable(executable: string | null): void {
     lazyPart<typeof Spawn>('spawn').setExecutable(executable);
   },
+  /** See forkserver.ts. */
+  setForkserverPreload: ((names) => {
+    lazyPart<typeof ForkServer>('forkserver').setForkserverPreload(names);
+  }) as typeof ForkServer.setForkserverPreload,
   /** For programs frozen to one executable on Windows; does nothing here. */
   freezeSupport(): void {},
 };
@@ -188,6 +196,7 @@ function concrete(method: StartMethod, ProcessClass: typeof BaseProcess): Contex
 const CONTEXTS: Partial<Record<string, Context>> = {
   fork: concrete('fork', ForkProcess),
   spawn: concrete('spawn', SpawnProcess),
+  forkserver: concrete('forkserver', ForkServerProcess),
 };
 
 let actual: Context | StartMethod | null = null;
@@ -210,7 +219,8 @@ export function getContext(method?: string | null): Context {
   }
   const context = isAvailable(method) ? CONTEXTS[method] : undefined;
   if (context === undefined) {
-    const reason = method === 'fork' ? forkProblem() : null;
+    let reason = method === 'fork' ? forkProblem() : null;
+    if (method === 'forkserver') reason = nodeProblem();
     throw new ValueError(
       `cannot find context for '${method}'; available here: ${quotedList(available())}` +
         (reason === null ? '' : ` (${reason})`),

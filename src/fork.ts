@@ -73,8 +73,8 @@ function runHooks(which: keyof AtForkHooks, registered: readonly AtForkHooks[] =
 
 let refusal: string | null | undefined;
 
-/** Why this process cannot be forked, with the remedy; null when it can. */
-export function forkProblem(): string | null {
+/** Why no process of this node can be forked, with the remedy; null when they can. */
+export function nodeProblem(): string | null {
   if (refusal === undefined) {
     const problem = native.forkProblem();
     refusal =
@@ -85,7 +85,13 @@ export function forkProblem(): string | null {
           : `this process cannot be forked: ${problem}. Use the start method 'spawn', or an official build ` +
             'of Node, or run node with --single-threaded --v8-pool-size=1';
   }
-  if (refusal !== null) return refusal;
+  return refusal;
+}
+
+/** Why this process cannot be forked, with the remedy; null when it can. */
+export function forkProblem(): string | null {
+  const problem = nodeProblem();
+  if (problem !== null) return problem;
   if (!lazyBuiltin('node:worker_threads').isMainThread) {
     return (
       'a Worker (worker_threads) cannot be forked: its thread would be the only one in the child, without ' +
@@ -209,7 +215,11 @@ function runMain(): void {
   if (isRehearsal() || job === undefined) return;
   const { main, argument, inContext, statusWrite } = job;
   child.endUnwinding();
-  native.write(statusWrite, STARTED);
+  try {
+    native.write(statusWrite, STARTED);
+  } catch {
+    // The parent was killed meanwhile: the child is as one whose parent is killed later.
+  }
   native.close(statusWrite);
   runHooks('afterInChild');
   inContext(main, argument);

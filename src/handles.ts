@@ -16,10 +16,12 @@
 import type { Socket as UdpSocket, SocketType } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
 import { checkInt } from './arguments.js';
-import type { InternalCodec, InternalEncodeContext } from './codec/format.js';
+import { currentGeneration } from './at_fork.js';
+import type { FdPlace, InternalCodec, InternalEncodeContext } from './codec/format.js';
 import { registerInternal } from './codec/hooks.js';
 import type { Connection } from './connection.js';
-import { AssertionError, EOFError, RuntimeError, ValueError } from './errors.js';
+import { AssertionError, EOFError, RuntimeError, UnpicklingError, ValueError } from './errors.js';
+import { onTakeBack } from './loans.js';
 import { lazyBuiltin } from './lazy_builtin.js';
 import { native } from './native.js';
 
@@ -75,6 +77,96 @@ export function recvHandle(conn: Connection): number {
 }
 
 // -------------------------------------------------------------------------------------------------
+// Descriptors of messages that go through memory: CPython's `resource_sharer`
+
+const TICKET_BYTES = 16;
+const TICKET = /^[0-9a-f]{32}$/;
+/** Of a sender that is stopped. */
+const FETCH_MS = 10_000;
+
+/**
+ * Keeps a copy of a descriptor until the receiver of the message fetches it, once, or the message is taken back. A thread
+ * gives it out (native/core/resource_sharer.h), so whatever this process does meanwhile is no matter; it has to live.
+ *
+ * @returns where it is to be fetched. @throws Error EMFILE, ENOMEM.
+ */
+export function lendFd(fd: number): string {
+  const { place, ticket } = share(fd, false);
+  onTakeBack(() => native.revokeFd(ticket));
+  return place;
+}
+
+function share(fd: number, standing: boolean): { place: string; ticket: Uint8Array } {
+  const ticket = Buffer.allocUnsafeSlow(TICKET_BYTES);
+  native.fillRandom(ticket);
+  const address = native.shareFd(fd, ticket, standing);
+  return { place: `${native.getpid()}:${ticket.toString('hex')}:${address}`, ticket };
+}
+
+/** Of what is shared for as long as it lives: where its descriptors are to be fetched, in which process. */
+const standing = new WeakMap<object, { places: readonly FdPlace[]; generation: number }>();
+const collectedOwners = new FinalizationRegistry<Uint8Array[]>((tickets) => {
+  for (const ticket of tickets) native.revokeFd(ticket);
+});
+
+/**
+ * Where anybody fetches the descriptors of `owner`, as often as they like, until it is collected.
+ *
+ * @param fds -1: nothing is needed there. @throws Error EMFILE, ENOMEM.
+ */
+export function placesOf(owner: object, fds: readonly number[]): readonly FdPlace[] {
+  const known = standing.get(owner);
+  // The child of a fork has no copies.
+  if (known?.generation === currentGeneration()) return known.places;
+  const tickets: Uint8Array[] = [];
+  try {
+    const places = fds.map((fd) => {
+      if (fd < 0) return -1;
+      const { place, ticket } = share(fd, true);
+      tickets.push(ticket);
+      return place;
+    });
+    standing.set(owner, { places, generation: currentGeneration() });
+    collectedOwners.register(owner, tickets);
+    return places;
+  } catch (error) {
+    for (const ticket of tickets) native.revokeFd(ticket);
+    throw error;
+  }
+}
+
+/** The descriptor, which is the caller's. @throws UnpicklingError it is not to be had. Error EMFILE. */
+export function fetchFd(place: string): number {
+  const [pid = '', ticket = '', address = ''] = place.split(':', 3);
+  if (!TICKET.test(ticket)) throw new UnpicklingError('a descriptor has no ticket');
+  try {
+    return native.fetchFd(address, Buffer.from(ticket, 'hex'), FETCH_MS);
+  } catch (error) {
+    throw notToBeHad(error, pid);
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'has ended',
+  ECONNRESET: 'has ended',
+  ENOENT: 'has ended',
+  EPIPE: 'has ended',
+  ENXIO: 'has given it to somebody else, or taken it back',
+  EACCES: 'is of another user',
+  ETIMEDOUT: `has not handed it over within ${FETCH_MS / 1000} s: it is stopped`,
+};
+
+function notToBeHad(error: unknown, pid: string): unknown {
+  const reason = REASONS[(error as NodeJS.ErrnoException).code ?? ''];
+  if (reason === undefined) return error;
+  return new UnpicklingError(
+    `a descriptor of the object is to be fetched from its sender, process ${pid}, which ${reason}. Remedy: let the ` +
+      'sender live until the object has arrived, or send it through a Connection (Pipe), which carries the descriptor',
+    { cause: error },
+  );
+}
+
+// -------------------------------------------------------------------------------------------------
 // A descriptor inside of a value
 
 /** Closes what nobody has detached. */
@@ -122,8 +214,8 @@ export class DupFd {
   static _codec: InternalCodec<DupFd> = {
     encode: (value, context) =>
       value.#fd < 0 ? context.refuse('is a DupFd without a descriptor') : context.addFd(value.#fd),
-    decode(index: number, context) {
-      const fd = context.takeFd(index);
+    decode(place: FdPlace, context) {
+      const fd = context.takeFd(place);
       try {
         const copy = new DupFd(fd);
         context.onFailure(() => copy.close());
@@ -155,7 +247,7 @@ function checkPlatform(context: InternalEncodeContext, what: string): void {
   );
 }
 
-type Sent<State> = [fd: number, state: State];
+type Sent<State> = [fd: FdPlace, state: State];
 
 /** Objects of other classes than node's own would lose what their class adds. */
 function checkClass(value: object, Class: { prototype: object }, remedy: string): string {
@@ -208,8 +300,8 @@ function ofSocket(socket: Socket, context: InternalEncodeContext): Sent<object> 
 const socketCodec: InternalCodec<Socket> = {
   except: 'all',
   encode: ofSocket,
-  decode([index, state]: Sent<object>, context) {
-    const fd = context.takeFd(index);
+  decode([place, state]: Sent<object>, context) {
+    const fd = context.takeFd(place);
     const socket = owned(fd, () => new (lazyBuiltin('node:net').Socket)({ ...state, fd }));
     context.onFailure(() => socket.destroy());
     return socket;
@@ -242,8 +334,8 @@ function ofServer(server: Server, context: InternalEncodeContext): Sent<object> 
 const serverCodec: InternalCodec<Server> = {
   except: 'all',
   encode: ofServer,
-  decode([index, state]: Sent<object>, context) {
-    const fd = context.takeFd(index);
+  decode([place, state]: Sent<object>, context) {
+    const fd = context.takeFd(place);
     const server = owned(fd, () => lazyBuiltin('node:net').createServer(state).listen({ fd }));
     context.onFailure(() => server.close());
     return server;
@@ -286,8 +378,8 @@ function ofUdp(socket: UdpSocket, context: InternalEncodeContext): Sent<SocketTy
 const udpCodec: InternalCodec<UdpSocket> = {
   except: 'all',
   encode: ofUdp,
-  decode([index, type]: Sent<SocketType>, context) {
-    const fd = context.takeFd(index);
+  decode([place, type]: Sent<SocketType>, context) {
+    const fd = context.takeFd(place);
     const socket = owned(fd, () => lazyBuiltin('node:dgram').createSocket(type).bind({ fd }));
     context.onFailure(() => socket.close());
     return socket;

@@ -11,6 +11,7 @@
  */
 
 import { onNewIdentity } from './at_fork.js';
+import { onTakeBack } from './loans.js';
 import { native, type Memory, type PlainMemory } from './native.js';
 import { add, load, store, type Words } from './words.js';
 
@@ -150,32 +151,10 @@ function isUnderWay({ words }: Piece): boolean {
   return ((load(words, LENT) - load(words, ARRIVED)) | 0) > 0;
 }
 
-/** What the message that is being encoded lends. */
-let lending: Piece[] | undefined;
-
-/** Call around the encoding of a message, which may happen inside of another's. */
-export function beginLending(): Piece[] | undefined {
-  const outer = lending;
-  lending = undefined;
-  return outer;
-}
-
-/** @returns what it lends, to be taken back if the message is not sent. */
-export function endLending(outer: Piece[] | undefined): readonly Piece[] | undefined {
-  const pieces = lending;
-  lending = outer;
-  return pieces;
-}
-
-/** References that will not come. */
-export function takeBack(pieces: readonly Piece[] | undefined): void {
-  for (const piece of pieces ?? []) arrive(piece);
-}
-
 /** A reference to it leaves. */
 export function lend(piece: Piece): void {
   add(piece.words, LENT, 1);
-  (lending ??= []).push(piece);
+  onTakeBack(() => arrive(piece));
   lent.add(piece);
   returnLent();
   lookLater();

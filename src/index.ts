@@ -90,7 +90,8 @@ export type {
   WorkerStats,
 } from './pool.js';
 
-export const { getAllStartMethods, setExecutable, freezeSupport, Pool } = defaultContext;
+export const { getAllStartMethods, setExecutable, setForkserverPreload, freezeSupport, Pool } =
+  defaultContext;
 export type Pool = InstanceType<typeof Pool>;
 
 export default defaultContext;

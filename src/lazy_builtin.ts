@@ -41,7 +41,15 @@ export function osConstants(): typeof Os.constants {
 
 /** Entries of lib/ beside the one that is being imported. */
 type Part =
-  'codec' | 'connection' | 'forkChild' | 'handles' | 'index' | 'pool' | 'sharedMemory' | 'spawn';
+  | 'codec'
+  | 'connection'
+  | 'forkChild'
+  | 'forkserver'
+  | 'handles'
+  | 'index'
+  | 'pool'
+  | 'sharedMemory'
+  | 'spawn';
 
 /** A part of the package. As of node's modules: who needs it in children loads it before the fork. */
 export function lazyPart<T>(name: Part): T {

@@ -50,7 +50,13 @@ export interface NativePosix {
     length: number,
     maxfds: number,
     flags: number,
-  ): [received: number, fds: number[], messageFlags: number];
+    withSender?: boolean,
+  ): [received: number, fds: number[], messageFlags: number, sender?: number];
+  /**
+   * What is sent to this socket from now on is received `withSender`: the effective user who has sent it, by the
+   * kernel's word.
+   */
+  admitSenders(socket: number): void;
 
   /** [0, 0] when the time was up. */
   waitpid(pid: number, options: number, timeoutMs: number): [pid: number, status: number];
@@ -192,13 +198,29 @@ export interface NativeFork {
   /** An Error as a failed system call of this process would throw it. */
   makeErrnoError(errnum: number, syscall: string): Error;
   /** Children to end, and to wait for, when SIGINT or SIGTERM ends this process. */
-  trackChild(pid: number, daemon: boolean): void;
+  trackChild(pid: number, daemon: boolean, sentinel?: number): void;
   untrackChild(pid: number): void;
   handleDeathBy(signal: number): void;
   /** Fills `bytes` from the system's source of randomness. */
   fillRandom(bytes: Uint8Array): void;
   /** A descriptor that is readable when the process has ended; null where there is none to have. */
   openPidfd(pid: number): number | null;
+  signalPidfd(fd: number, signal: number): void;
+  /**
+   * SIGKILL to this process once the other end of the socket, on which nothing else will arrive, is closed. Until
+   * `outlivePeer`, which only Linux has.
+   */
+  dieWithPeer(socket: number): void;
+  outlivePeer(socket: number): void;
+  /**
+   * Keeps a copy of `fd` for the first who shows the ticket, 16 random bytes, or, `standing`, for all. Answers where that
+   * is to be done.
+   */
+  shareFd(fd: number, ticket: Uint8Array, standing: boolean): string;
+  /** Closes the copy, if it is still there. */
+  revokeFd(ticket: Uint8Array): void;
+  /** Throws ECONNREFUSED, ENOENT: the sharer has ended; ENXIO: no such ticket; EACCES; ETIMEDOUT; EMFILE. */
+  fetchFd(address: string, ticket: Uint8Array, timeoutMs: number): number;
   /** Calls `onReady` once `fd` is readable, on the event loop. Answers how to stop. */
   watchReadable(fd: number, onReady: () => void): FdWatch;
 }

@@ -408,30 +408,22 @@ class _MainProcess extends BaseProcess {
   }
 }
 
-const POLLIN = 1;
-
-/** Null: it has ended. */
-function openProcess(pid: number): number | null {
-  try {
-    return native.openPidfd(pid);
-  } catch {
-    return null;
-  }
-}
-
 /** What a child knows of its parent. */
 class _ParentProcess extends BaseProcess {
   readonly #pid: number;
   #pidfd: number | null | undefined;
+  readonly #connection: number | undefined;
 
-  constructor(name: string, pid: number) {
+  /** @param connection tells of its end where it is not the parent in the eyes of the system. */
+  constructor(name: string, pid: number, connection: number | undefined) {
     super();
     this._identity = [];
     this._name = name;
     this._parentPid = null;
     this._parentName = null;
     this.#pid = pid;
-    if (process.platform === 'win32') this.#pidfd = openProcess(pid);
+    this.#pidfd = connection;
+    this.#connection = connection;
   }
 
   override get pid(): number {
@@ -442,19 +434,17 @@ class _ParentProcess extends BaseProcess {
     return this.#pid;
   }
 
-  /** The parent is our parent for as long as it lives; afterwards the system gives us another. (Windows does not.) */
+  /** The parent is our parent for as long as it lives; afterwards the system gives us another. */
   override isAlive(): boolean {
-    if (process.platform === 'win32') {
-      return this.#pidfd !== null && native.poll(Int32Array.of(this.#pidfd!, POLLIN, 0), 0) === 0;
-    }
-    return process.ppid === this.#pid;
+    if (this.#connection === undefined) return process.ppid === this.#pid;
+    return native.poll(new Int32Array([this.#connection, 1 /* POLLIN */, 0]), 0) === 0;
   }
 
   override join(timeout?: number | null): void {
     const milliseconds = timeoutMs(timeout);
     const pidfd = this.#watch();
     if (pidfd !== null) {
-      const slot = Int32Array.of(pidfd, POLLIN, 0);
+      const slot = new Int32Array([pidfd, 1 /* POLLIN */, 0]);
       if (this.isAlive()) waitInSlices(milliseconds, (slice) => native.poll(slot, slice) > 0);
       return;
     }
@@ -491,6 +481,12 @@ class _ParentProcess extends BaseProcess {
   }
 }
 
+/** @internal */
+export function connectedToParent(connection: number | undefined): void {
+  state.connection = connection;
+  if (state.parent !== null) state.parent = undefined;
+}
+
 /** A descriptor that is always ready: the reading end of a pipe that nobody writes to. */
 export function readyFd(): number {
   const [read, write] = native.pipe(true);
@@ -503,6 +499,8 @@ interface State {
   current: BaseProcess | undefined;
   /** Made when it is asked for. */
   parent: BaseProcess | null | undefined;
+  /** To the parent, where another process is it in the eyes of the system: it ends when the parent does. */
+  connection: number | undefined;
   children: Set<BaseProcess>;
   counter: number;
   /** What the target returned, if it was a promise, has settled. */
@@ -517,6 +515,7 @@ const TARGET = 'its target';
 const state: State = {
   current: undefined,
   parent: null,
+  connection: undefined,
   children: new Set(),
   counter: 0,
   settled: true,
@@ -545,7 +544,7 @@ export function parentProcess(): BaseProcess | null {
   if (state.parent === undefined) {
     const { _parentName: name, _parentPid: pid } = current();
     const { counter } = state;
-    state.parent = new _ParentProcess(name ?? 'MainProcess', pid ?? 0);
+    state.parent = new _ParentProcess(name ?? 'MainProcess', pid ?? 0, state.connection);
     state.counter = counter; // It is not one of our children.
   }
   return state.parent;

@@ -20,7 +20,8 @@ import { checkAbortSignal, checkInt } from './arguments.js';
 import { endAfter, leftUntil, patience, waitInSlices } from './clock.js';
 import { AssertionError, Empty, Full, ValueError } from './errors.js';
 import { currentGeneration } from './at_fork.js';
-import { beginLending, endLending, Piece, takeBack } from './heap.js';
+import { Piece } from './heap.js';
+import { beginLending, endLending, type Loan, takeBack } from './loans.js';
 import { native, type Native } from './native.js';
 import type { AsyncOptions } from './process.js';
 import {
@@ -70,7 +71,7 @@ function keep(message: Message): Message {
   return { ...message, head, bulk: message.bulk.map((bytes) => new Uint8Array(bytes)) };
 }
 
-/** A descriptor would have to be handed over by somebody who runs. */
+/** The memory of a channel carries no descriptors: they are fetched from the sender. */
 const CONTEXT: EncodeContext = { fds: false };
 
 export type Label = readonly [first: number, second: number];
@@ -94,7 +95,7 @@ function read(head: Buffer, length: number, bulk: readonly ArrayBuffer[]): unkno
 }
 
 /** What the latest message lends (src/heap.ts), until it is in a queue. */
-let lent: readonly Piece[] | undefined;
+let lent: readonly Loan[] | undefined;
 
 function encodeItem(item: unknown, context: EncodeContext): Message {
   const outer = beginLending();
@@ -184,12 +185,12 @@ export class Channel<T> extends Piece {
   }
 
   /** Takes back what a message lends that was not put. */
-  #keeping(pieces: readonly Piece[], put: () => boolean): boolean {
+  #keeping(loans: readonly Loan[], put: () => boolean): boolean {
     let done = false;
     try {
       return (done = put());
     } finally {
-      if (!done) takeBack(pieces);
+      if (!done) takeBack(loans);
     }
   }
 
@@ -227,12 +228,12 @@ export class Channel<T> extends Piece {
     signal: AbortSignal | null | undefined,
   ): Promise<boolean> {
     const message = encodeItem(item, CONTEXT);
-    const pieces = lent;
+    const loans = lent;
     let done = false;
     try {
       return (done = await this.#putAsync(message, milliseconds, signal));
     } finally {
-      if (!done && pieces !== undefined) takeBack(pieces);
+      if (!done && loans !== undefined) takeBack(loans);
     }
   }
 
@@ -401,9 +402,9 @@ export class Channel<T> extends Piece {
     mayPut: () => boolean = () => true,
   ): number {
     const message = encodeItem(item, context);
-    const pieces = lent;
+    const loans = lent;
     if (!mayPut()) {
-      takeBack(pieces);
+      takeBack(loans);
       return -1;
     }
     const { headLength: at, bulk } = message;
@@ -429,7 +430,7 @@ export class Channel<T> extends Piece {
             : this.#native.put(head, length, me, LABELLED_MS, tag);
       } while (!done);
     } finally {
-      if (!done) takeBack(pieces);
+      if (!done) takeBack(loans);
     }
     return bulk.reduce((sum, { byteLength }) => sum + byteLength, length);
   }

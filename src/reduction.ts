@@ -29,6 +29,7 @@ import { registerInternal, registerReducer } from './codec/hooks.js';
 import { ERROR_CLASSES, PicklingError, UnpicklingError } from './errors.js';
 import type * as Handles from './handles.js';
 import { lazyPart } from './lazy_builtin.js';
+import { beginLending, endLending, takeBack } from './loans.js';
 import { registerName, registerNamespace, registryVersion } from './registry.js';
 
 export { registerInternal };
@@ -217,18 +218,30 @@ export function loadFlat(flat: Buffer, fds?: readonly number[]): unknown {
  * The value as bytes, for `loads` in any process of the same version of this package; a Connection's `recv`
  * takes them, too. Mirrors `ForkingPickler.dumps`.
  *
- * @throws PicklingError something in it cannot be carried; it needs a descriptor, which bytes cannot carry; it
- *   takes more bytes than a Buffer has in this version of Node (4 GiB in Node 20).
+ * Descriptors in it (of a Connection, a socket) are fetched from this process by the first `loads`: bytes that nobody
+ * loads keep them open.
+ *
+ * @throws PicklingError something in it cannot be carried; it takes more bytes than a Buffer has in this version of Node
+ *   (4 GiB in Node 20).
  */
 export function dumps(value: unknown): Buffer {
-  const parts = flatParts(encode(value, WITHOUT_FDS));
-  const total = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  if (total > constants.MAX_LENGTH) {
-    throw new PicklingError(
-      `cannot pickle value: it takes ${total} bytes, and a Buffer has at most ${constants.MAX_LENGTH}`,
-    );
+  const outer = beginLending();
+  let done = false;
+  try {
+    const parts = flatParts(encode(value, WITHOUT_FDS));
+    const total = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (total > constants.MAX_LENGTH) {
+      throw new PicklingError(
+        `cannot pickle value: it takes ${total} bytes, and a Buffer has at most ${constants.MAX_LENGTH}`,
+      );
+    }
+    const bytes = Buffer.concat(parts, total);
+    done = true;
+    return bytes;
+  } finally {
+    const lent = endLending(outer);
+    if (!done) takeBack(lent);
   }
-  return Buffer.concat(parts, total);
 }
 
 /**

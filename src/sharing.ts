@@ -5,8 +5,8 @@
  * per message, as its identity and a way to get at it; each object in it is that piece, its place there and what this
  * memory does not say of it. On arrival
  * - a piece that the receiving thread has is that piece. Else it is attached: by the descriptors themselves, where
- *   the channel carries them (a Connection), or by opening what the sender has open (/proc/<pid>/fd, Linux). What is
- *   attached is checked against the identity (native/core/segment.h), and its descriptor kept, to be passed on.
+ *   the channel carries them (a Connection), or by opening what the sender has open (/proc/<pid>/fd, Linux), or by
+ *   fetching them from the sender (src/handles.ts, elsewhere). What is attached is checked against the identity (native/core/segment.h), and its descriptor kept, to be passed on.
  * - an object that the receiving thread has is that object. So an RLock that a process holds is held by it also after
  *   it went through a queue, and tasks that wait for one Lock wait in one line.
  *
@@ -17,8 +17,11 @@
  * (`lend`). The receiver enrols in the owners of an attached segment by itself and so sees, and is seen, as others.
  */
 
+import type { FdPlace } from './codec/format.js';
 import { UnpicklingError } from './errors.js';
+import type * as Handles from './handles.js';
 import { arrive, Block, identityOf, lend, pieceOf, Segment, type Piece } from './heap.js';
+import { lazyPart } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
   BaseProcess,
@@ -33,13 +36,21 @@ import {
   type InternalEncodeContext,
 } from './reduction.js';
 
-type Reference = [key: string, descriptors: number[], pid?: number];
+type Reference = [key: string, descriptors: FdPlace[], pid?: number];
+
+/** Whether processes of one user may open each other's descriptors. Where /proc is hidden from them, the user says so. */
+const THROUGH_PROC =
+  process.platform === 'win32' ||
+  (process.platform === 'linux' && process.env.NODE_MULTIPROCESSING_PROC !== 'hidden');
 
 function encodePiece(piece: Piece, context: InternalEncodeContext): Reference {
   const descriptors = piece.descriptors();
   if (context.fds === false) {
     lend(piece);
-    return [piece.key, [...descriptors], native.getpid()];
+    const places = THROUGH_PROC
+      ? descriptors
+      : lazyPart<typeof Handles>('handles').placesOf(piece, descriptors);
+    return [piece.key, [...places], native.getpid()];
   }
   return [piece.key, descriptors.map((fd) => (fd < 0 ? -1 : context.addFd(fd)))];
 }
@@ -49,12 +60,13 @@ export function malformed(): UnpicklingError {
 }
 
 /** Descriptors of this process's own. Either all, or an error and none. */
-function descriptorsOf([, numbers, pid]: Reference, { takeFd }: InternalDecodeContext): number[] {
+function descriptorsOf([, places, pid]: Reference, { takeFd }: InternalDecodeContext): number[] {
   const own: number[] = [];
   try {
-    for (const number of numbers) {
-      if (number < 0) own.push(-1);
-      else own.push(pid === undefined ? takeFd(number) : native.openOf(pid, number));
+    for (const place of places) {
+      if (typeof place === 'string') own.push(takeFd(place));
+      else if (place < 0) own.push(-1);
+      else own.push(pid === undefined ? takeFd(place) : native.openOf(pid, place));
     }
   } catch (error) {
     for (const fd of own) if (fd >= 0) native.close(fd);
@@ -65,6 +77,7 @@ function descriptorsOf([, numbers, pid]: Reference, { takeFd }: InternalDecodeCo
 
 const isCount = (value: unknown): value is number =>
   Number.isInteger(value) && (value as number) <= 0x7fff_ffff;
+const isPlace = (value: unknown): value is FdPlace => typeof value === 'string' || isCount(value);
 
 function isReference(value: unknown, count: number): value is Reference {
   if (!Array.isArray(value)) return false;
@@ -73,8 +86,8 @@ function isReference(value: unknown, count: number): value is Reference {
     typeof key === 'string' &&
     Array.isArray(descriptors) &&
     descriptors.length === count &&
-    descriptors.every(isCount) &&
-    (descriptors[0] as number) >= 0 &&
+    descriptors.every(isPlace) &&
+    (typeof descriptors[0] === 'string' || (descriptors[0] as number) >= 0) &&
     (pid === undefined || (isCount(pid) && pid > 0))
   );
 }

@@ -40,7 +40,7 @@ import type { SpawnFileAction, SpawnRequest } from '#native';
 export type ModuleName = { file: string } | { url: string };
 
 /** The first message. Mirrors `get_preparation_data`. */
-export interface Preparation {
+export interface Preparation extends Partial<Situation> {
   origin: Origin;
   /** As a daemon does. */
   endsWithParent: boolean;
@@ -55,8 +55,15 @@ export interface Preparation {
   modules: string[];
 }
 
+/** What a node that the parent starts has from it anyway. */
+export interface Situation {
+  directory: string;
+  /** Null: as where the child comes from. */
+  env: [name: string, value: string][] | null;
+}
+
 /** The child's end of the socket, and of the pipe that tells of its end, where there is one. */
-const CHILD_SOCKET = 3;
+export const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
 const SOCKET_ARGUMENT = 'socket=';
 /** In the child's arguments: it has that pipe. */
@@ -191,7 +198,7 @@ export function nodeOptions(given: readonly string[], from: string, to: string):
 // The messages
 
 /** Mirrors `_check_not_importing_main`. @throws RuntimeError. */
-function checkNotImportingMain(): void {
+export function checkNotImportingMain(): void {
   if (!importingMain()) return;
   throw new RuntimeError(`
         An attempt has been made to start a new process before the
@@ -228,7 +235,7 @@ const OF_A_PROCESS = {
 };
 
 /** The message of a value, which does not lie in the codec's scratch memory. */
-function messageOf(value: unknown, options?: object): Outgoing {
+export function messageOf(value: unknown, options?: object): Outgoing {
   const message = encode(value, options);
   const parts = flatParts(message);
   const own = message.bulk.length === 0 ? parts : parts.slice(0, 2);
@@ -243,38 +250,56 @@ function messageOf(value: unknown, options?: object): Outgoing {
  * @param startMethod the default one, which the child's default is to be.
  * @throws PicklingError its target, an argument or a property cannot be sent.
  */
-function messagesFor(child: BaseProcess, startMethod: string | null): Outgoing[] {
+export function messagesFor(
+  child: BaseProcess,
+  startMethod: string | null,
+  situation?: Situation,
+): Outgoing[] {
   modules = new Set();
   files = new Set();
   namesRegistered = false;
   const pickled = whileSpawning(child, () => messageOf(child, OF_A_PROCESS));
-  const parent = currentProcess();
   const main = mainOf();
   const refersToMain =
     namesRegistered ||
     (main !== null && ('file' in main ? files.has(main.file) : modules.has(main.url)));
   const preparation: Preparation = {
+    ...preparationOf(child.name, processState(child).authkey, startMethod),
+    ...situation,
+    endsWithParent: child.daemon || child._endsWithParent,
+    modules: [...modules].filter((url) => main === null || !('url' in main) || url !== main.url),
+  };
+  if (refersToMain && main !== null) preparation.importMain = true;
+  return [messageOf(preparation), pickled];
+}
+
+/** What any node is told that this process starts. */
+export function preparationOf(
+  name: string,
+  authkey: Uint8Array,
+  startMethod: string | null,
+): Preparation {
+  const main = mainOf();
+  return {
     origin: {
-      name: child.name,
-      authkey: processState(child).authkey,
-      parentName: parent.name,
+      name,
+      authkey,
+      parentName: currentProcess().name,
       parentPid: native.getpid(),
       startMethod,
     },
-    endsWithParent: child.daemon || child._endsWithParent,
+    endsWithParent: false,
     argv: [...process.argv],
     originalDirectory,
     main,
-    importMain: main !== null && (refersToMain || !isTool(main)),
-    modules: [...modules].filter((url) => main === null || !('url' in main) || url !== main.url),
+    importMain: main !== null && !isTool(main),
+    modules: [],
   };
-  return [messageOf(preparation), pickled];
 }
 
 // -------------------------------------------------------------------------------------------------
 // The process
 
-const ENTRY = join(import.meta.dirname, 'entry', 'spawn.cjs');
 /** Of Linux, macOS and Windows, where it is taken for granted. */
 const SOCK_STREAM = 1;
 const OPEN = 0;
@@ -298,14 +323,26 @@ function inheritable(): number[] {
   });
 }
 
-/** Everything of the request but for what the child does with descriptors. */
-function requestOf(more: readonly string[], fileActions: SpawnFileAction[]): SpawnRequest {
+/** What is asked of the system, but for what the child does with descriptors. */
+function requestOf(
+  options: readonly string[],
+  entry: string,
+  args: readonly string[],
+  fileActions: SpawnFileAction[],
+): SpawnRequest {
   const file = executable ?? process.execPath;
-  const options = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
-  const mark = ['--multiprocessing-spawn', `parent=${native.getpid()}`];
+  const inherited = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
   return {
     path: file,
-    argv: [file, ...options, ENTRY, ...mark, ...more],
+    argv: [
+      file,
+      ...inherited,
+      ...options,
+      join(import.meta.dirname, 'entry', `${entry}.cjs`),
+      `--multiprocessing-${entry}`,
+      `parent=${native.getpid()}`,
+      ...args,
+    ],
     env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
     searchPath: !/[/\\]/.test(file),
     fileActions,
@@ -318,14 +355,24 @@ function requestOf(more: readonly string[], fileActions: SpawnFileAction[]): Spa
   };
 }
 
-/** Windows: standard input is empty, output goes where ours does, and of handles the child inherits the socket alone. */
-function launchNodeOnWindows(socket: number): number {
-  const inherited = { kind: DUP2, fd: socket, target: socket } as const;
-  return native.spawn(requestOf([`${SOCKET_ARGUMENT}${socket}`], [inherited]));
-}
-
-function launchNode(socket: number, sentinel: number | undefined): number {
-  if (process.platform === 'win32') return launchNodeOnWindows(socket);
+/**
+ * @param socket becomes CHILD_SOCKET, `second` becomes CHILD_SENTINEL.
+ * @param options of node, besides this process's own.
+ * @param entry a file of lib/entry.
+ */
+export function launchNode(
+  socket: number,
+  second: number | undefined,
+  options: readonly string[],
+  entry: string,
+  args: readonly string[],
+): number {
+  if (process.platform === 'win32') {
+    // Standard input is empty, output goes where ours does, and of handles the child inherits the socket alone.
+    const socketArgument = `${SOCKET_ARGUMENT}${socket}`;
+    const inherited = { kind: DUP2, fd: socket, target: socket } as const;
+    return native.spawn(requestOf(options, entry, [...args, socketArgument], [inherited]));
+  }
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
@@ -337,7 +384,7 @@ function launchNode(socket: number, sentinel: number | undefined): number {
   };
   try {
     const from = raise(socket);
-    const tell = sentinel === undefined ? undefined : raise(sentinel);
+    const tell = second === undefined ? undefined : raise(second);
     // Node has made them close-on-exec, and a copy onto itself need not be otherwise.
     const output = [1, 2].flatMap((target) => {
       try {
@@ -348,7 +395,7 @@ function launchNode(socket: number, sentinel: number | undefined): number {
     });
     const kept = new Set([CHILD_SOCKET, ...(tell === undefined ? [] : [CHILD_SENTINEL])]);
     return native.spawn(
-      requestOf(tell === undefined ? [] : [WITH_SENTINEL], [
+      requestOf(options, entry, args, [
         { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
         ...output,
         { kind: DUP2, fd: from, target: CHILD_SOCKET },
@@ -388,7 +435,7 @@ export function launchSpawned(
   const [ours, theirs] = native.socketpair(SOCK_STREAM, true);
   let pid: number;
   try {
-    pid = launchNode(theirs, sentinel);
+    pid = launchNode(theirs, sentinel, [], 'spawn', sentinel === undefined ? [] : [WITH_SENTINEL]);
   } catch (error) {
     native.close(ours);
     throw error;

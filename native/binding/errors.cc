@@ -60,6 +60,8 @@ int UvCode(int errnum) {
       return UV_ENOSYS;
     case EPERM:
       return UV_EPERM;
+    case ENXIO:
+      return UV_ENXIO;
     case EPIPE:
       return UV_EPIPE;
     case ESRCH:

@@ -22,6 +22,7 @@
 #include "core/fork.h"
 #include "core/isolate.h"
 #include "core/loop_fork.h"
+#include "core/peer_death.h"
 #include "core/pidfd.h"
 #include "core/process.h"
 #include "core/thread_hooks.h"
@@ -76,7 +77,8 @@ void ExitNow(const Napi::CallbackInfo& info) {
 }
 
 void TrackChild(const Napi::CallbackInfo& info) {
-  core::TrackChild(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Boolean>());
+  const int sentinel = info[2].IsNumber() ? info[2].As<Napi::Number>().Int32Value() : -1;
+  core::TrackChild(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Boolean>(), sentinel);
 }
 
 void UntrackChild(const Napi::CallbackInfo& info) {
@@ -85,6 +87,13 @@ void UntrackChild(const Napi::CallbackInfo& info) {
 
 void HandleDeathBy(const Napi::CallbackInfo& info) {
   core::HandleDeathBy(info[0].As<Napi::Number>().Int32Value());
+}
+
+// signalPidfd(fd, signal)
+void SignalPidfd(const Napi::CallbackInfo& info) {
+  const auto sent = core::SignalPidfd(info[0].As<Napi::Number>().Int32Value(),
+                                      info[1].As<Napi::Number>().Int32Value());
+  if (!sent.ok()) ThrowErrno(info.Env(), sent.error().errnum, sent.error().syscall);
 }
 
 // openPidfd(pid) → a descriptor, or null where the system has none to give.
@@ -99,6 +108,17 @@ Napi::Value OpenPidfd(const Napi::CallbackInfo& info) {
 }
 
 #if !defined(_WIN32)
+
+// dieWithPeer(socket), outlivePeer(socket)
+void DieWithPeer(const Napi::CallbackInfo& info) {
+  const auto asked = core::DieWithPeer(info[0].As<Napi::Number>().Int32Value());
+  if (!asked.ok()) ThrowErrno(info.Env(), asked.error().errnum, asked.error().syscall);
+}
+
+void OutlivePeer(const Napi::CallbackInfo& info) {
+  const auto asked = core::OutlivePeer(info[0].As<Napi::Number>().Int32Value());
+  if (!asked.ok()) ThrowErrno(info.Env(), asked.error().errnum, asked.error().syscall);
+}
 
 // What the child of an unwinding fork runs: made in the parent before its first fork, because every page
 // that the child writes is a page it copies. One per process: forks happen on the main thread only.
@@ -254,11 +274,14 @@ void InitFork(Napi::Env env, Napi::Object exports) {
   exports["untrackChild"] = Napi::Function::New(env, UntrackChild, "untrackChild");
   exports["handleDeathBy"] = Napi::Function::New(env, HandleDeathBy, "handleDeathBy");
   exports["openPidfd"] = Napi::Function::New(env, OpenPidfd, "openPidfd");
+  exports["signalPidfd"] = Napi::Function::New(env, SignalPidfd, "signalPidfd");
 #if !defined(_WIN32)
   exports["prepareFork"] = Napi::Function::New(env, PrepareFork, "prepareFork");
   exports["fork"] = Napi::Function::New(env, Fork, "fork");
   exports["forgetPoolRequests"] =
       Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
+  exports["dieWithPeer"] = Napi::Function::New(env, DieWithPeer, "dieWithPeer");
+  exports["outlivePeer"] = Napi::Function::New(env, OutlivePeer, "outlivePeer");
 #endif
 }
 

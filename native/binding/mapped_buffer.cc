@@ -17,6 +17,7 @@
 #endif
 
 #include "binding/errors.h"
+#include "core/stay_loaded.h"
 
 namespace mp {
 
@@ -40,14 +41,6 @@ struct V8Calls {
   void* (*new_buffer)(void* isolate, std::shared_ptr<void> store) = nullptr;
 };
 
-// Node unloads an addon with the last environment that has loaded it, which may be a Worker's, and frees that Worker's
-// ArrayBuffers afterwards: the functions that free them have to stay.
-bool StayLoaded() {
-  Dl_info self;
-  if (dladdr(reinterpret_cast<void*>(&StayLoaded), &self) == 0) return false;
-  return dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE) != nullptr;
-}
-
 V8Calls FindV8Calls() {
   V8Calls calls;
   const auto load = [](auto* out, const char* name) {
@@ -65,7 +58,7 @@ V8Calls FindV8Calls() {
       load(&calls.destroy_store, "_ZN2v812BackingStoreD1Ev") &&
       load(&calls.new_buffer,
            "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE") &&
-      StayLoaded();
+      core::StayLoaded();
   return calls;
 }
 

@@ -209,13 +209,15 @@ Napi::Value SendFds(const Napi::CallbackInfo& info) {
                 core::SendFds(Int(info, 0), bytes.data, bytes.count, Ints(info[2]), Int(info, 3)));
 }
 
-// recvFds(socket, bytes, length, maxfds, flags) → [bytes received, fds, message flags]
+// recvFds(socket, bytes, length, maxfds, flags, withSender) → [bytes received, fds, message flags, sender]
 Napi::Value RecvFds(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Elements bytes = ElementsOf(info, 1);
   const auto length = static_cast<size_t>(info[2].As<Napi::Number>().Int64Value());
-  auto received = core::ReceiveFds(Int(info, 0), bytes.data, std::min(length, bytes.count),
-                                   static_cast<size_t>(Int(info, 3)), Int(info, 4));
+  const bool with_sender = info[5].IsBoolean() && info[5].As<Napi::Boolean>();
+  auto* const receive = with_sender ? &core::ReceiveFromSender : &core::ReceiveFds;
+  auto received = receive(Int(info, 0), bytes.data, std::min(length, bytes.count),
+                          static_cast<size_t>(Int(info, 3)), Int(info, 4));
   if (!received.ok()) return Throw(env, received.error());
   core::ReceivedMessage& message = received.value();
 
@@ -223,11 +225,17 @@ Napi::Value RecvFds(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < message.fds.size(); ++i) {
     fds.Set(i, Napi::Number::New(env, message.fds[i].Release()));
   }
-  auto answer = Napi::Array::New(env, 3);
+  auto answer = Napi::Array::New(env, message.sender ? 4 : 3);
+  if (message.sender) answer.Set(3U, Napi::Number::New(env, *message.sender));
   answer.Set(0U, Napi::Number::New(env, static_cast<double>(message.bytes)));
   answer.Set(1U, fds);
   answer.Set(2U, Napi::Number::New(env, message.flags));
   return answer;
+}
+
+// admitSenders(socket)
+Napi::Value AdmitSenders(const Napi::CallbackInfo& info) {
+  return Answer(info.Env(), core::AdmitSenders(Int(info, 0)));
 }
 
 // --- processes -----------------------------------------------------------------------------------
@@ -479,6 +487,7 @@ void InitPosix(Napi::Env env, Napi::Object exports) {
   Export<WaitReady>(exports, "waitReady");
   Export<SendFds>(exports, "sendFds");
   Export<RecvFds>(exports, "recvFds");
+  Export<AdmitSenders>(exports, "admitSenders");
 
   Export<WaitPid>(exports, "waitpid");
   Export<WaitPidTimeout>(exports, "waitPidTimeout");

@@ -2,6 +2,7 @@
 
 #if !defined(_WIN32)
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -20,8 +21,8 @@ namespace {
 constexpr int kPlaces = 4096;
 constexpr int kSignals = 65;
 
-// A place holds pid * 2 + daemon, or 0. Written by the main thread, read by the handler, which may have
-// interrupted it anywhere: each place is one lock-free word.
+// A place holds (sentinel + 1) << 32 | pid * 2 + daemon, or 0. Written by the main thread, read by the handler, which
+// may have interrupted it anywhere: each place is one lock-free word.
 std::atomic<int64_t> g_children[kPlaces];
 std::atomic<int> g_high{0};  // places in use are below this one
 std::atomic<pid_t> g_owner{0};
@@ -31,17 +32,43 @@ struct sigaction g_previous[kSignals];
 pthread_t g_main_thread;
 #endif
 
+struct Child {
+  pid_t pid;
+  bool daemon;
+  int sentinel;
+};
+
+Child ChildIn(int64_t place) {
+  const int64_t low = place & 0xffff'ffff;
+  return {static_cast<pid_t>(low / 2), low % 2 == 1, static_cast<int>(place >> 32) - 1};
+}
+
+bool HasEnded(int sentinel, int timeout_ms) {
+  pollfd one{sentinel, POLLIN, 0};
+  return poll(&one, 1, timeout_ms) > 0;
+}
+
+void Await(const Child& child) {
+  if (child.sentinel >= 0) {
+    while (!HasEnded(child.sentinel, -1)) {
+    }
+    return;
+  }
+  while (waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
 void EndChildren() {
   const int high = g_high.load(std::memory_order_relaxed);
   for (int i = 0; i < high; i++) {
-    const int64_t child = g_children[i].load(std::memory_order_relaxed);
-    if (child != 0 && child % 2 == 1) kill(static_cast<pid_t>(child / 2), SIGTERM);
+    const int64_t place = g_children[i].load(std::memory_order_relaxed);
+    const Child child = ChildIn(place);
+    if (place == 0 || !child.daemon) continue;
+    if (child.sentinel < 0 || !HasEnded(child.sentinel, 0)) kill(child.pid, SIGTERM);
   }
   for (int i = 0; i < high; i++) {
-    const int64_t child = g_children[i].load(std::memory_order_relaxed);
-    if (child == 0) continue;
-    while (waitpid(static_cast<pid_t>(child / 2), nullptr, 0) < 0 && errno == EINTR) {
-    }
+    const int64_t place = g_children[i].load(std::memory_order_relaxed);
+    if (place != 0) Await(ChildIn(place));
   }
 }
 
@@ -83,7 +110,7 @@ void HandleDeath(int signal, siginfo_t* info, void* context) {
 
 }  // namespace
 
-void TrackChild(int pid, bool daemon) {
+void TrackChild(int pid, bool daemon, int sentinel) {
   const pid_t self = getpid();
   if (g_owner.load(std::memory_order_relaxed) != self) {
     for (int i = 0; i < g_high.load(std::memory_order_relaxed); i++) {
@@ -95,7 +122,8 @@ void TrackChild(int pid, bool daemon) {
   }
   for (int i = 0; i < kPlaces; i++) {
     if (g_children[i].load(std::memory_order_relaxed) != 0) continue;
-    g_children[i].store(int64_t{pid} * 2 + (daemon ? 1 : 0), std::memory_order_relaxed);
+    g_children[i].store((int64_t{sentinel} + 1) << 32 | int64_t{pid} * 2 | (daemon ? 1 : 0),
+                        std::memory_order_relaxed);
     if (i >= g_high.load(std::memory_order_relaxed)) g_high.store(i + 1, std::memory_order_relaxed);
     return;
   }
@@ -103,7 +131,7 @@ void TrackChild(int pid, bool daemon) {
 
 void UntrackChild(int pid) {
   for (int i = 0; i < g_high.load(std::memory_order_relaxed); i++) {
-    if (g_children[i].load(std::memory_order_relaxed) / 2 == pid) {
+    if (ChildIn(g_children[i].load(std::memory_order_relaxed)).pid == pid) {
       g_children[i].store(0, std::memory_order_relaxed);
     }
   }

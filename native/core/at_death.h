@@ -10,8 +10,9 @@
 namespace mp::core {
 
 // Main thread only. Remembers a child of the calling process; of another process's children, copied by a
-// fork, nothing remains. Beyond the table's 4,096 places a child is not remembered.
-void TrackChild(int pid, bool daemon);
+// fork, nothing remains. Beyond the table's 4,096 places a child is not remembered. `sentinel`: becomes readable when
+// the child ends, before anybody else can have its pid; -1: it is ours to be waited for.
+void TrackChild(int pid, bool daemon, int sentinel = -1);
 void UntrackChild(int pid);
 
 // Sees to it that our handler is in front for `signal`, unless it is ignored.

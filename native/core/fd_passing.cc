@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -64,13 +65,41 @@ Result<size_t> SendFds(int socket, const void* data, size_t size, const std::vec
   return static_cast<size_t>(sent);
 }
 
-Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size_t max_fds,
-                                   int flags) {
+namespace {
+
+#if defined(__linux__)
+constexpr size_t kSenderBytes = CMSG_SPACE(sizeof(ucred));
+#else
+constexpr size_t kSenderBytes = 0;
+#endif
+
+std::optional<unsigned> SenderOf(msghdr& message, const std::vector<UniqueFd>& fds) {
+#if defined(__linux__)
+  (void)fds;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS) continue;
+    ucred sender{};
+    std::memcpy(&sender, CMSG_DATA(header), sizeof(sender));
+    return sender.uid;
+  }
+#else
+  (void)message;
+  uid_t user = 0;
+  gid_t group = 0;
+  if (!fds.empty() && getpeereid(fds[0].get(), &user, &group) == 0) return user;
+#endif
+  return std::nullopt;
+}
+
+Result<ReceivedMessage> Receive(int socket, void* data, size_t capacity, size_t max_fds, int flags,
+                                bool with_sender) {
   iovec part{data, capacity};
+  const size_t sender_bytes = with_sender ? kSenderBytes : 0;
   // Padded for its header, but announced without the padding: in the padding the kernel would
   // deliver one more descriptor than was asked for.
-  std::vector<char> control(max_fds == 0 ? 0 : CMSG_SPACE(max_fds * sizeof(int)));
-  const size_t announced = max_fds == 0 ? 0 : CMSG_LEN(max_fds * sizeof(int));
+  std::vector<char> control(sender_bytes + (max_fds == 0 ? 0 : CMSG_SPACE(max_fds * sizeof(int))));
+  const size_t announced = sender_bytes + (max_fds == 0 ? 0 : CMSG_LEN(max_fds * sizeof(int)));
 
   msghdr message{};
   const auto got = RetryOnSignal([&] {
@@ -87,7 +116,33 @@ Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size
   message_flags &=
       ~MSG_CMSG_CLOEXEC;  // Linux echoes the request; it says nothing about the message
 #endif
-  return ReceivedMessage{static_cast<size_t>(got), CollectAllFds(message, max_fds), message_flags};
+  std::vector<UniqueFd> fds = CollectAllFds(message, max_fds);
+  const auto sender = with_sender ? SenderOf(message, fds) : std::nullopt;
+  return ReceivedMessage{static_cast<size_t>(got), std::move(fds), message_flags, sender};
+}
+
+}  // namespace
+
+Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size_t max_fds,
+                                   int flags) {
+  return Receive(socket, data, capacity, max_fds, flags, false);
+}
+
+Result<void> AdmitSenders(int socket) {
+#if defined(__linux__)
+  const int on = 1;
+  if (setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) {
+    return LastError("setsockopt");
+  }
+#else
+  (void)socket;
+#endif
+  return {};
+}
+
+Result<ReceivedMessage> ReceiveFromSender(int socket, void* data, size_t capacity, size_t max_fds,
+                                          int flags) {
+  return Receive(socket, data, capacity, max_fds, flags, true);
 }
 
 }  // namespace mp::core

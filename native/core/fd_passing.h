@@ -10,6 +10,7 @@
 #endif
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "core/fd.h"
@@ -42,6 +43,8 @@ struct ReceivedMessage {
   size_t bytes;
   std::vector<UniqueFd> fds;
   int flags;  // msg_flags: MSG_CTRUNC, MSG_TRUNC, MSG_EOR
+  // The effective user of who has sent it, if that was asked for and can be told.
+  std::optional<unsigned> sender;
 };
 
 // The number of bytes taken. A stream socket carries descriptors only together with at least one
@@ -50,5 +53,12 @@ Result<size_t> SendFds(int socket, const void* data, size_t size, const std::vec
                        int flags);
 Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size_t max_fds,
                                    int flags);
+
+// What is sent from now on arrives with its sender's identity, for ReceiveFromSender.
+Result<void> AdmitSenders(int socket);
+// The same, and who has sent it. Linux: as the kernel saw it when it was sent. Elsewhere: who made the first of the
+// descriptors, a socket.
+Result<ReceivedMessage> ReceiveFromSender(int socket, void* data, size_t capacity, size_t max_fds,
+                                          int flags);
 
 }  // namespace mp::core

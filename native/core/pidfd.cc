@@ -21,6 +21,19 @@ int OpenPidfd(int pid) {
 #endif
 }
 
+Result<void> SignalPidfd(int fd, int signal) {
+#if defined(__linux__) && defined(SYS_pidfd_send_signal)
+  if (syscall(SYS_pidfd_send_signal, fd, signal, nullptr, 0) != 0) {
+    return LastError("pidfd_send_signal");
+  }
+  return {};
+#else
+  (void)fd;
+  (void)signal;
+  return OsError{ENOSYS, "pidfd_send_signal"};
+#endif
+}
+
 }  // namespace mp::core
 
 #endif

@@ -899,10 +899,11 @@ function readInternal(): unknown {
   const taken = descriptors as number[];
   let isNew = true;
   const object = internal.codec.decode(payload as never, {
-    takeFd(index) {
-      const fd = taken[index];
+    takeFd(place) {
+      if (typeof place === 'string') return lazyPart<typeof Handles>('handles').fetchFd(place);
+      const fd = taken[place];
       if (fd === undefined || fd < 0) throw malformed('lacks a descriptor');
-      taken[index] = -1;
+      taken[place] = -1;
       return fd;
     },
     wasHere() {

@@ -161,9 +161,7 @@ function contextOf(options: EncodeContext): InternalEncodeContext {
   lastContext = {
     ...options,
     addFd(fd) {
-      if (options.fds === false) {
-        throw refused('has a descriptor, which only a Connection can carry: conn.send() it');
-      }
+      if (options.fds === false) return lazyPart<typeof Handles>('handles').lendFd(fd);
       if (fds.length === MOST_FDS) {
         throw refused(`has one descriptor more than the ${MOST_FDS} of a message: send several`);
       }

@@ -49,14 +49,19 @@ export interface EncodeContext {
   kin?: (value: object, isLost: boolean) => number | undefined;
 }
 
+/** A descriptor in a message: its number among those that come along, or where it is to be fetched. */
+export type FdPlace = number | string;
+
 /** For the `encode` of an object of the library. */
 export interface InternalEncodeContext extends EncodeContext {
   /**
    * Sends a copy of a descriptor along, which must stay open until the message has been sent or kept.
    *
-   * @returns the number to ask for it on arrival. @throws PicklingError the channel carries none.
+   * Through memory, which carries none, it is fetched from this process on arrival.
+   *
+   * @returns what to ask for it by on arrival. @throws PicklingError the message has too many.
    */
-  addFd(fd: number): number;
+  addFd(fd: number): FdPlace;
   /** Refuses the object, which "is …"; the error names its place. @throws PicklingError always. */
   refuse(why: string): never;
 }
@@ -64,7 +69,7 @@ export interface InternalEncodeContext extends EncodeContext {
 /** For its `decode`. */
 export interface InternalDecodeContext {
   /** The descriptor, which from here on belongs to the caller. @throws UnpicklingError there is none. */
-  takeFd(index: number): number;
+  takeFd(place: FdPlace): number;
   /** Says that the object is one that was here before: it keeps its class and its properties. */
   wasHere(): void;
   /** Called when the rest of the message cannot be put together, and so nobody will have the object. */

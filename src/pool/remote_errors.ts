@@ -9,7 +9,7 @@
 
 import { inspect } from 'node:util';
 import { MaybeEncodingError } from '../errors.js';
-import { beginLending, endLending, takeBack } from '../heap.js';
+import { beginLending, endLending, takeBack } from '../loans.js';
 import { allErrorClasses } from '../node_internals.js';
 import { encode, hasPrivateMembers, type EncodeContext } from '../reduction.js';
 

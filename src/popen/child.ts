@@ -1,8 +1,9 @@
 /**
- * A child of this process, from its launch to its exit code, whichever way it was launched: what the siblings in this
- * folder have in common.
+ * A process that was started from here, from its launch to its exit code, whichever way it was launched: what the
+ * siblings in this folder have in common. There are those that are children of this process in the eyes of the system
+ * (`ChildPopen`), and those that a fork server has (forkserver.ts).
  *
- * What tells of the child's end is a pidfd, or, where the system has none, the reading end of a pipe whose writing
+ * What tells of a child's end is a pidfd, or, where the system has none, the reading end of a pipe whose writing
  * end only the child holds.
  *
  * When the child dies, `poll` and `wait` reap it and remember the code. When the parent dies first, a daemon is killed
@@ -17,50 +18,47 @@ import { arrangeEnd } from '../util.js';
 /** The code of a child whose status somebody else has taken, as subprocess and asyncio have it. */
 const REAPED_ELSEWHERE = 255;
 
+/** What tells of a child's end, and the process that waits for it. */
+export interface Held {
+  fd: number | undefined;
+  owner: number;
+}
+
 /** Closes the descriptor of a Popen that was dropped without close(). */
-const abandoned = new FinalizationRegistry<{ fd: number | undefined; owner: number }>((held) => {
+const abandoned = new FinalizationRegistry<Held>((held) => {
   if (held.fd !== undefined && held.owner === native.getpid()) native.close(held.fd);
 });
 
 /** The two ends of the pipe that tells of the child's end, where there is no pidfd. */
 export type SentinelPipe = readonly [read: number, write: number] | undefined;
 
-export class ChildPopen implements Popen {
-  readonly pid: number;
+/** @internal */
+export abstract class LaunchedPopen implements Popen {
   readonly #owner = native.getpid();
-  readonly #held: { fd: number | undefined; owner: number };
+  readonly #held: Held = { fd: undefined, owner: this.#owner };
+  #pid = 0;
   /** The user has its number: it must stay what it is until close(). */
   #exposed = false;
   #exitcode: number | null = null;
   readonly #waiting = new Set<() => void>();
   #watch: { stop(): void } | undefined;
 
-  /** @param begin makes the child, which must keep the writing end of the pipe open for as long as it lives. */
-  constructor(endsWithParent: boolean, begin: (sentinel: SentinelPipe) => number) {
-    arrangeEnd();
-    const pipe = hasPidfd() ? undefined : native.pipe(true);
-    try {
-      this.pid = begin(pipe);
-    } catch (error) {
-      for (const fd of pipe ?? []) native.close(fd);
-      throw error;
-    }
-    if (pipe !== undefined) native.close(pipe[1]);
-    native.trackChild(this.pid, endsWithParent);
-    this.#held = { fd: pipe?.[0] ?? this.#openPidfd(), owner: this.#owner };
-    abandoned.register(this, this.#held, this);
+  get pid(): number {
+    return this.#pid;
   }
 
-  /** Our child cannot be reaped, and its pid not be given away, before we ask: this is the right process. */
-  #openPidfd(): number | undefined {
-    try {
-      return native.openPidfd(this.pid) ?? undefined;
-    } catch (error) {
-      native.kill(this.pid, osConstants().signals.SIGKILL);
-      this.wait(-1);
-      throw error;
-    }
+  /** It runs. @param open answers what becomes readable when it ends. */
+  protected began(pid: number, open: () => number | undefined): Held {
+    this.#pid = pid;
+    this.#held.fd = open();
+    abandoned.register(this, this.#held, this);
+    return this.#held;
   }
+
+  /** Waits for the exit code, which the system has only once to tell. */
+  protected abstract reap(milliseconds: number): number | null;
+  /** It has not ended, as far as anybody knows. */
+  protected abstract send(signal: number): void;
 
   get sentinel(): number {
     this.#exposed = true;
@@ -76,24 +74,15 @@ export class ChildPopen implements Popen {
   wait(milliseconds: number): number | null {
     // In a child that inherited this object it is nobody's child to wait for.
     if (this.#exitcode !== null || this.#owner !== native.getpid()) return this.#exitcode;
-    const status = native.waitPidTimeout(this.pid, milliseconds);
-    if (status === null) return null;
-    this.#ended(status < 0 ? this.#lost() : exitcodeOf(status));
-    return this.#exitcode;
+    const exitcode = this.reap(milliseconds);
+    if (exitcode !== null) this.#ended(exitcode);
+    return exitcode;
   }
 
   #ended(exitcode: number): void {
     this.#exitcode = exitcode;
     native.untrackChild(this.pid);
     if (!this.#exposed && this.#waiting.size === 0) this.#release();
-  }
-
-  #lost(): number {
-    process.emitWarning(
-      `the child ${this.pid} was reaped by somebody else; its exitcode is reported as ${REAPED_ELSEWHERE}`,
-      { type: 'MultiprocessingWarning' },
-    );
-    return REAPED_ELSEWHERE;
   }
 
   onEnd(callback: () => void): () => void {
@@ -115,7 +104,7 @@ export class ChildPopen implements Popen {
   signal(signal: number): void {
     if (this.poll() !== null) return;
     try {
-      native.kill(this.pid, signal);
+      this.send(signal);
     } catch (error) {
       // As CPython: gone in the meantime is what was wanted.
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH' && this.wait(100) === null) throw error;
@@ -144,8 +133,65 @@ export class ChildPopen implements Popen {
   }
 }
 
+/** A child of this process. */
+export class ChildPopen extends LaunchedPopen {
+  /** @param begin makes the child, which must keep the writing end of the pipe open for as long as it lives. */
+  constructor(endsWithParent: boolean, begin: (sentinel: SentinelPipe) => number) {
+    super();
+    arrangeEnd();
+    const [pid, sentinel] = beginChild(begin);
+    native.trackChild(pid, endsWithParent);
+    this.began(pid, () => sentinel ?? this.#openPidfd(pid));
+  }
+
+  /** Our child cannot be reaped, and its pid not be given away, before we ask: this is the right process. */
+  #openPidfd(pid: number): number | undefined {
+    try {
+      return native.openPidfd(pid) ?? undefined;
+    } catch (error) {
+      native.kill(pid, osConstants().signals.SIGKILL);
+      this.wait(-1);
+      throw error;
+    }
+  }
+
+  protected override reap(milliseconds: number): number | null {
+    const status = native.waitPidTimeout(this.pid, milliseconds);
+    if (status === null) return null;
+    return status < 0 ? lost(this.pid) : exitcodeOf(status);
+  }
+
+  protected override send(signal: number): void {
+    native.kill(this.pid, signal);
+  }
+}
+
+/** Answers the pid, and the reading end of the pipe where there is no pidfd to be had. */
+export function beginChild(
+  begin: (sentinel: SentinelPipe) => number,
+): [pid: number, sentinel: number | undefined] {
+  const pipe = hasPidfd() ? undefined : native.pipe(true);
+  let pid: number;
+  try {
+    pid = begin(pipe);
+  } catch (error) {
+    for (const fd of pipe ?? []) native.close(fd);
+    throw error;
+  }
+  if (pipe !== undefined) native.close(pipe[1]);
+  return [pid, pipe?.[0]];
+}
+
+function lost(pid: number): number {
+  process.emitWarning(
+    `the child ${pid} was reaped by somebody else; its exitcode is reported as ${REAPED_ELSEWHERE}`,
+    { type: 'MultiprocessingWarning' },
+  );
+  return REAPED_ELSEWHERE;
+}
+
 /** The exit code as Python counts: N, or -S for a child that signal S killed. */
-function exitcodeOf(status: number): number {
+export function exitcodeOf(status: number): number {
   return native.WIFSIGNALED(status) ? -native.WTERMSIG(status) : native.WEXITSTATUS(status);
 }
 

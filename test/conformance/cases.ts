@@ -34,6 +34,12 @@ export const withoutExternalBuffers = (method: string): Variant => ({
   env: { NODE_MULTIPROCESSING_EXTERNAL_BUFFERS: 'forbidden' },
 });
 
+/** As on a system where processes do not open each other's descriptors. */
+export const withoutProc = (method: string): Variant => ({
+  how: `${method}, descriptors fetched`,
+  env: { NODE_MULTIPROCESSING_PROC: 'hidden' },
+});
+
 /** Runs one case. */
 export async function runCase(
   fixture: string,

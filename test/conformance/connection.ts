@@ -48,6 +48,10 @@ export function connectionConformance(method: string): void {
     testCases('connection/handles.mjs', { method });
   });
 
+  describe(`Connection (${method}): through memory`, () => {
+    testCases('connection/sharer.mjs', { method });
+  });
+
   describe.runIf(python)(`Connection (${method}): CPython at the other end`, () => {
     const fixture = 'connection/python.mjs';
     for (const title of titlesOf(fixture)) {

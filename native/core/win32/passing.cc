@@ -154,7 +154,7 @@ Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size
   ParcelHead head;
   const auto first = ReadSome(socket, data, 1);
   if (!first.ok()) return first.error();
-  if (first.value() == 0) return ReceivedMessage{0, {}, 0};
+  if (first.value() == 0) return ReceivedMessage{0, {}, 0, std::nullopt};
   if (!ReadWhole(stream, static_cast<char*>(data) + 1, capacity - 1) ||
       !ReadWhole(stream, &head, sizeof(head))) {
     return Broken("recvmsg");
@@ -163,8 +163,13 @@ Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size
   if (!fds.ok()) return fds.error();
   const bool cut = fds.value().size() > max_fds || fds.value().size() < head.count;
   if (fds.value().size() > max_fds) fds.value().resize(max_fds);
-  return ReceivedMessage{capacity, std::move(fds.value()), cut ? kControlCut : 0};
+  return ReceivedMessage{capacity, std::move(fds.value()), cut ? kControlCut : 0, std::nullopt};
 }
+
+Result<ReceivedMessage> ReceiveFromSender(int, void*, size_t, size_t, int) {
+  return OsError{ENOSYS, "recvFds"};
+}
+Result<void> AdmitSenders(int) { return OsError{ENOSYS, "admitSenders"}; }
 
 // ---- frame.h ----
 

@@ -177,6 +177,11 @@ int OpenPidfd(int pid) {
   return process.valid() ? FdOf(process.Release()) : -ESRCH;
 }
 
+Result<void> SignalPidfd(int fd, int signal) {
+  const int pid = static_cast<int>(GetProcessId(HandleOf(fd)));
+  return pid == 0 ? Result<void>(OsError{ESRCH, "kill"}) : KillProcess(pid, signal);
+}
+
 // ---- daemons ----
 
 namespace {
@@ -193,7 +198,7 @@ HANDLE NewJob() {
 
 }  // namespace
 
-void TrackChild(int pid, bool daemon) {
+void TrackChild(int pid, bool daemon, int) {
   if (!daemon) return;
   // Never closed: by the end of the process alone.
   static const HANDLE job = NewJob();
