@@ -194,6 +194,12 @@ const COMPARISONS: Record<string, Comparison> = {
     ],
   },
   '41': {},
+  '42': {},
+  '43': {
+    child: /^(.*)$/,
+    replace: [[/127\.0\.0\.1:\d{2,}/g, 'SITE']],
+    before: [[/^Error/, /^URL {2}\S+nobody/]],
+  },
 };
 
 /** Where a number is a pid: after a word that says so, or alone on a line. */

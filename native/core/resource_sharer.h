@@ -36,6 +36,7 @@ void RevokeFd(const Ticket& ticket);
 
 // ECONNREFUSED, ENOENT: the sharer has ended; ENXIO: the ticket is not valid (any more); EACCES: the sharer is of
 // another user; ETIMEDOUT; EMFILE.
+// When it answers, the copy that served once is closed.
 Result<UniqueFd> FetchFd(const std::string& address, const Ticket& ticket,
                          const Deadline& deadline);
 
