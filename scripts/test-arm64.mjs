@@ -134,9 +134,9 @@ function fetchNode() {
   return node;
 }
 
-function smoke() {
+async function smoke() {
   const file = prebuildOf('linux-arm64');
-  prebuild('linux-arm64');
+  await prebuild('linux-arm64');
   step(QEMU, ['-L', LIBRARIES, fetchNode(), SMOKE], {
     // Its own NODE_OPTIONS and the like would reach an emulated Node, too.
     env: { PATH: process.env.PATH, PREBUILDS_ONLY: '1', MP_SMOKE_ADDON: file },
@@ -166,5 +166,5 @@ if (missing.length > 0) {
   process.exit(1);
 }
 const corePassed = await testCore();
-smoke();
+await smoke();
 if (!corePassed) process.exitCode = 1;

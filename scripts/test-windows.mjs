@@ -31,7 +31,7 @@ const WINESERVER = '/usr/lib/wine/wineserver';
 const NODES = ['20', '22'];
 const CACHE = path.join(root, '.cache/windows');
 const STAGE = path.join(root, 'build/windows');
-const CASE_LIMIT_MS = 60_000;
+const CASE_LIMIT_MS = 120_000;
 
 const ENVIRONMENT = {
   PATH: process.env.PATH,
@@ -39,6 +39,8 @@ const ENVIRONMENT = {
   // Of its own: what runs there is ours to end.
   WINEPREFIX: path.join(CACHE, 'wine'),
   WINEDEBUG: '-all',
+  // Arguments and names of files are UTF-8.
+  LANG: 'C.UTF-8',
   // No browser engine, no .NET, no menus.
   WINEDLLOVERRIDES: 'mscoree,mshtml,winemenubuilder.exe=',
 };

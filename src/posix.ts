@@ -16,8 +16,8 @@
  *
  * Blocking calls block the event loop, and none needs a turn of it. All may be called from Workers, where they
  * wait in slices, so that a Worker can be terminated.
- * On Windows what the system does not have throws ENOSYS, and constants that it does not have are
- * undefined.
+ * On Windows all but `getpid`, `getppid`, `kill` and `_exit` throws ENOSYS, and constants that the system does not have
+ * are undefined.
  *
  * A program may import this file; the package itself calls the addon through `native`, with checked
  * arguments.

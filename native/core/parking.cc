@@ -13,8 +13,8 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#elif defined(_MSC_VER)
-#include <intrin.h>
+#elif defined(_WIN32)
+#include <windows.h>
 #else
 #include <chrono>
 #endif
@@ -67,8 +67,8 @@ void SpinAndPark(Word* word, uint32_t expected, const Deadline& deadline) {
 }
 
 void SpinPause() {
-#if defined(_MSC_VER)
-  _mm_pause();
+#if defined(_WIN32)
+  YieldProcessor();
 #elif defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)

@@ -4,7 +4,8 @@
 #include "core/bell.h"
 
 #include <cerrno>
-#include <string>
+#include <cwchar>
+#include <iterator>
 
 #include "core/win32/handles.h"
 #include "core/win32/streams.h"

@@ -12,6 +12,7 @@
 #include <windows.h>
 
 #include <algorithm>
+#include <cwchar>
 #include <iterator>
 #include <map>
 #include <memory>
