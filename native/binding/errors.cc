@@ -7,6 +7,10 @@
 
 #include <cerrno>
 
+#if defined(_WIN32)
+#include "core/win32/handles.h"
+#endif
+
 namespace mp {
 
 namespace {
@@ -138,6 +142,9 @@ Napi::Error MakeErrnoError(Napi::Env env, int errnum, const char* syscall,
   const int uv_code = UvCode(errnum);
   std::string message = TextOf(uv_code) + ", " + syscall;
   if (!detail.empty()) message += " " + detail;
+#if defined(_WIN32)
+  if (errnum == EIO) message += " (Windows error " + std::to_string(core::LastWithoutErrno()) + ")";
+#endif
   return MakeSystemError(env, uv_code, syscall, message);
 }
 

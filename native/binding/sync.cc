@@ -23,6 +23,7 @@
 #include "core/listener.h"
 #include "core/lock.h"
 #include "core/process.h"
+#include "core/stay_loaded.h"
 #include "distant.h"
 #include "errors.h"
 #include "sync.h"
@@ -347,6 +348,9 @@ void InitSync(Napi::Env env, Napi::Object exports) {
   static const bool once = [] {
     std::atexit(OrphanOwnLocks);
     KeepRegistryForkable();
+#if defined(_WIN32)
+    core::StayLoaded();
+#endif
     return true;
   }();
   (void)once;

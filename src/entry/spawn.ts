@@ -18,7 +18,13 @@ import { lazyPart } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import { dieWithParent } from '../popen/child.js';
 import { isImportingMain, leaveSigusr1, loadModules, load, receive } from '../preparation.js';
-import { beginBootstrap, bootstrap, connectedToParent, type BaseProcess } from '../process.js';
+import {
+  beginBootstrap,
+  bootstrap,
+  connectedToParent,
+  readyFd,
+  type BaseProcess,
+} from '../process.js';
 import {
   CHILD_SENTINEL,
   childSocket,
@@ -73,9 +79,9 @@ function installEnd(): void {
 
 // -------------------------------------------------------------------------------------------------
 
-/** While it lives, which is known as long as it has not told all: later its pid may be another's. */
+/** Now, when it has just told something: later its pid may be another's. */
 function lookAfterParent(pid: number): void {
-  connectedToParent(native.openPidfd(pid) ?? undefined);
+  connectedToParent(native.openPidfd(pid) ?? readyFd());
 }
 
 function main(): void {

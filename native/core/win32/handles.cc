@@ -15,6 +15,14 @@ extern "C" BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG length);
 
 namespace mp::core {
 
+namespace {
+
+thread_local DWORD t_without_errno = 0;
+
+}  // namespace
+
+DWORD LastWithoutErrno() { return t_without_errno; }
+
 int ErrnoOf(DWORD error) {
   switch (error) {
     case ERROR_SUCCESS:
@@ -57,6 +65,7 @@ int ErrnoOf(DWORD error) {
     case ERROR_FILENAME_EXCED_RANGE:
       return ENAMETOOLONG;
     default:
+      t_without_errno = error;
       return EIO;
   }
 }

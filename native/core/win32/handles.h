@@ -38,8 +38,9 @@ inline UniqueFd OwnFd(HANDLE handle) { return UniqueFd(FdOf(handle)); }
 // Handles are multiples of 4: the kernel ignores the last bits, and would take another number for them.
 inline bool IsHandle(int fd) { return fd > 0 && fd % 4 == 0; }
 
-// The errno of a Windows error, EIO where there is none.
+// The errno of a Windows error. EIO where there is none: then this thread remembers the error, for the message.
 int ErrnoOf(DWORD error);
+DWORD LastWithoutErrno();
 inline OsError WindowsError(const char* call) { return OsError{ErrnoOf(GetLastError()), call}; }
 
 // Milliseconds to wait for, at most `slice`; rounded up, so that waiting it out reaches the deadline.

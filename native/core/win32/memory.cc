@@ -132,6 +132,11 @@ size_t LeastBytes(SegmentKind kind) {
   return kind == SegmentKind::kPlain ? kPlainOffset + 1 : kSegmentBytes;
 }
 
+// Of the memory of a channel only its beginning is there from the beginning.
+size_t LeastCommitted(SegmentKind kind) {
+  return kind == SegmentKind::kChannel ? sizeof(SegmentHeader) : LeastBytes(kind);
+}
+
 }  // namespace
 
 Result<void> Segment::Furnish(uint64_t offset, uint64_t length) {
@@ -153,7 +158,7 @@ Result<std::shared_ptr<Segment>> Segment::Make(size_t bytes, SegmentKind kind) {
   std::shared_ptr<Segment> segment(
       new Segment(Mapping(base, bytes), OwnFd(section.value().Release())));
   if (kind == SegmentKind::kChannel) {
-    const auto furnished = segment->Furnish(0, std::min(bytes, kSegmentBytes));
+    const auto furnished = segment->Furnish(0, LeastCommitted(kind));
     if (!furnished.ok()) return furnished.error();
   }
   SegmentHeader* header = segment->header();
@@ -197,7 +202,7 @@ Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd, SegmentKind kind) {
   size_t committed = 0;
   const size_t bytes = BytesOf(base, &committed);
   std::shared_ptr<Segment> segment(new Segment(Mapping(base, bytes), std::move(fd)));
-  if (bytes < LeastBytes(kind) || committed < std::min(bytes, kSegmentBytes)) return other;
+  if (bytes < LeastBytes(kind) || committed < LeastCommitted(kind)) return other;
   const SegmentHeader* header = segment->header();
   if (header->magic != kSegmentMagic || header->version != kSegmentVersion ||
       header->kind != kind) {

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "core/bell.h"
 #include "core/fd_passing.h"
 #include "core/frame.h"
 #include "core/win32/handles.h"
@@ -155,6 +156,10 @@ Result<ReceivedMessage> ReceiveFds(int socket, void* data, size_t capacity, size
   const auto first = ReadSome(socket, data, 1);
   if (!first.ok()) return first.error();
   if (first.value() == 0) return ReceivedMessage{0, {}, 0, std::nullopt};
+  // What tells of messages brings nothing along.
+  if (*static_cast<unsigned char*>(data) == Bell::kRing) {
+    return ReceivedMessage{1, {}, 0, std::nullopt};
+  }
   if (!ReadWhole(stream, static_cast<char*>(data) + 1, capacity - 1) ||
       !ReadWhole(stream, &head, sizeof(head))) {
     return Broken("recvmsg");

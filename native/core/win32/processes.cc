@@ -18,6 +18,7 @@
 #include "core/pidfd.h"
 #include "core/process.h"
 #include "core/spawn.h"
+#include "core/stay_loaded.h"
 #include "core/win32/handles.h"
 
 // After windows.h.
@@ -210,6 +211,15 @@ void TrackChild(int pid, bool daemon, int) {
 void UntrackChild(int) {}
 // Ctrl-C reaches every process of the console by itself.
 void HandleDeathBy(int) {}
+
+// ---- the addon itself ----
+
+// As on other systems; and threads of the system's may be in it.
+bool StayLoaded() {
+  HMODULE self = nullptr;
+  return GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
+                            reinterpret_cast<LPCWSTR>(&StayLoaded), &self) != 0;
+}
 
 // ---- starting ----
 
