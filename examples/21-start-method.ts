@@ -1,20 +1,28 @@
 /**
- * A program chooses how its processes are started, once; here by fork. Four processes in turn.
+ * A program chooses how its processes are started, once: by fork, or as its argument says. Four processes in turn.
  *
- * After test/fixtures/python/21_start_method.py (seed 002).
+ * After test/fixtures/python/21_start_method.py (seed 002). Under `spawn` and `forkserver` children import this module to
+ * find `func`: so it is exported, and what only the program itself shall do stands behind a guard.
  */
 
-import { Process, currentProcess, setStartMethod, sleep } from 'node-multiprocessing';
+import {
+  Process,
+  currentProcess,
+  parentProcess,
+  setStartMethod,
+  sleep,
+} from 'node-multiprocessing';
 
-setStartMethod('fork');
-
-function func(message: string): void {
+export function func(message: string): void {
   sleep(0.1);
   console.log(`PID-${currentProcess().pid}: `, message);
 }
 
-for (const item of ['A', 'B', 'C', 'D']) {
-  const p = new Process({ target: func, args: [item] });
-  p.start();
-  p.join();
+if (parentProcess() === null) {
+  setStartMethod(process.argv[2] ?? 'fork');
+  for (const item of ['A', 'B', 'C', 'D']) {
+    const p = new Process({ target: func, args: [item] });
+    p.start();
+    p.join();
+  }
 }

@@ -300,24 +300,33 @@ async function transcript(command: Command, comparison: Comparison): Promise<str
   return result.stdout;
 }
 
-async function runExample(number: string, comparison: Comparison): Promise<string> {
+async function runExample(
+  number: string,
+  comparison: Comparison,
+  args: string[] = [],
+): Promise<string> {
   const { file, remove } = makeProgram(number);
   try {
-    const printed = await transcript({ interpreter: node, flags: execArgv, file }, comparison);
+    const command = { interpreter: node, flags: execArgv, file, args };
+    const printed = await transcript(command, comparison);
     return canonical(printed, comparison);
   } finally {
     remove();
   }
 }
 
-async function runOriginal(number: string, comparison: Comparison): Promise<string> {
+async function runOriginal(
+  number: string,
+  comparison: Comparison,
+  args: string[] = [],
+): Promise<string> {
   const env = {
     PYTHONPATH: path.join(originals, 'site'),
     PYTHONDONTWRITEBYTECODE: '1',
     PYTHONUTF8: '1',
   };
   const file = path.join(originals, originalOf(number)!);
-  const printed = await transcript({ interpreter: 'python3', file, env }, comparison);
+  const printed = await transcript({ interpreter: 'python3', file, args, env }, comparison);
   const inJavaScript = printed.replace(/\b(?:True|False)\b/g, (word) => word.toLowerCase());
   return canonical(inJavaScript, comparison);
 }
@@ -393,4 +402,13 @@ describe.runIf(forks)('prints what CPython prints:', () => {
       await expect(await runOriginal(number, comparison)).toMatchFileSnapshot(transcriptOf(number));
     });
   }
+});
+
+describe.runIf(forks)('prints the same by every start method:', () => {
+  const number = '21';
+  it.each(['spawn', 'forkserver'])('21-start-method, %s', async (method) => {
+    const expected = readFileSync(transcriptOf(number), 'utf8');
+    expect(await runExample(number, {}, [method])).toBe(expected);
+    if (python) expect(await runOriginal(number, {}, [method])).toBe(expected);
+  });
 });
