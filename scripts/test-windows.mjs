@@ -73,13 +73,30 @@ const FOR_FORK = [
   'synchronize/tasks.mjs',
 ];
 const NEEDS_FORK =
-  /cannot pickle process\.\w+.*: it is (a|the) function|not implemented on Windows|context for 'fork'/;
+  /cannot pickle process\.\w+.*: it is (a|the) function|not implemented on Windows|context for 'fork'|Windows has no fork/;
 
 /** What is not Windows', or not wine's; why. */
 const EXCUSED = new Map([
   ['only what is named is inherited', 'looks into /proc'],
   ['a program without stdin starts children', 'closes a descriptor, which /posix refuses'],
   ['servers', 'a server cannot be sent there'],
+  ['an asynchronous end and a broken pipe', "an errno of Linux'"],
+  ['waiting on the event loop changes no flag of the descriptor', 'uses /posix'],
+  ['no descriptor left: EMFILE, and nothing stays behind', 'uses /posix'],
+  ['the memory of what was queued is given back', 'Windows keeps it with the queue; looks into /proc'],
+  ['it says what it is', 'asks for fork'],
+  ['a Value of each code goes both ways', "'l' has 32 bits, as in Python"],
+  ['a RawValue of each code goes both ways', "'l' has 32 bits, as in Python"],
+  ['add and compareExchange answer the value before', "'l' has 32 bits, as in Python"],
+  ['the basics, as CPython tests them', 'unlink does nothing, as in Python; sizes are those of pages'],
+  ['size and mode', 'there are no modes'],
+  ['options that are not possible', 'other names are possible'],
+  ['closed and unlinked in either order', 'unlink does nothing, as in Python'],
+  ['no descriptor stays open', 'unlink does nothing, as in Python'],
+  ['what is transferred away is no longer its to close', 'a block ends with its last user'],
+  ['an object of somebody else cannot be opened', 'asks for a uid'],
+  ['more than 4 GiB', 'takes Node 22'],
+  ['a block that holds no list', 'a block of the system has whole pages'],
 ]);
 
 function fail(message) {

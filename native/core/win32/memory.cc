@@ -104,6 +104,8 @@ Result<SharedBlock> MapBlock(UniqueHandle section) {
 }  // namespace
 
 Result<SharedBlock> CreateBlock(const std::string& name, uint64_t size) {
+  // The system would take no name for a nameless one.
+  if (NameOf(name).empty()) return OsError{EINVAL, "CreateFileMapping"};
   SetLastError(ERROR_SUCCESS);
   auto section = NewSection(NameOf(name).c_str(), size, SEC_COMMIT);
   if (!section.ok()) return section.error();
