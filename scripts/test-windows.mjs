@@ -57,7 +57,6 @@ const FOR_FORK = [
   'connection/wait.mjs',
   'queues/messages.mjs',
   'queues/queue.mjs',
-  'queues/resources.mjs',
   'queues/tasks.mjs',
   'queues/wait.mjs',
   'sharedctypes/sharedctypes.mjs',
@@ -68,7 +67,6 @@ const FOR_FORK = [
   'synchronize/condition.mjs',
   'synchronize/event.mjs',
   'synchronize/lock.mjs',
-  'synchronize/resources.mjs',
   'synchronize/semaphore.mjs',
   'synchronize/tasks.mjs',
 ];
