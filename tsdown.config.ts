@@ -28,7 +28,16 @@ const processEntries = existsSync('src/entry')
   : [];
 
 /** What src/lazy_builtin.ts loads late, parts that would double the time of an import; and what only tests load yet. */
-const lateEntries = ['codec', 'forkChild', 'forkserver', 'handles', 'pool', 'spawn'];
+const lateEntries = [
+  'codec',
+  'compiled',
+  'forkChild',
+  'forkserver',
+  'handles',
+  'pool',
+  'spawn',
+  'spawnChild',
+];
 
 /** Sub-paths are camelCase, as every name of the package; sources have CPython's names: shared_memory.ts. */
 function sourceOf(entry: string): string {
@@ -82,6 +91,16 @@ const plainExports = {
   },
 };
 
+/**
+ * Only strings have other characters than ASCII's. One of them would have node keep the whole text in two bytes a
+ * character, and decode it slowly; src/entry/spawn.ts reads ASCII alone.
+ */
+const plainCharacters = {
+  name: 'plain-characters',
+  renderChunk: (code: string) =>
+    code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+};
+
 const DECLARATION = /\.d\.[cm]?ts$/;
 
 export default defineConfig({
@@ -120,7 +139,7 @@ export default defineConfig({
       ],
     },
   },
-  plugins: [plainExports],
+  plugins: [plainExports, plainCharacters],
   hooks: {
     'build:done': ({ chunks }) => {
       for (const chunk of chunks) {

@@ -22,7 +22,7 @@ const FLAGS = ['--max-old-space-size=4096', '--expose-gc'];
 const PEERS = {
   ours: {
     label: 'Process (fork)',
-    start: () => Driver.node('ours', peer('ours.mjs'), FLAGS),
+    start: () => Driver.node('ours', peer('ours.mjs'), FLAGS, ['fork']),
   },
   python: {
     label: "Python's Process (fork)",
@@ -37,7 +37,7 @@ const PEERS = {
   spawn: {
     label: 'Process (spawn)',
     // Its children get the flags of the program, and those of child_process.fork none.
-    start: () => Driver.node('spawn', peer('spawn.mjs')),
+    start: () => Driver.node('spawn', peer('ours.mjs'), [], ['spawn']),
     freshOnly: true,
   },
   worker: {

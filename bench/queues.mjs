@@ -18,6 +18,7 @@ const RATE = 100_000;
 /** A peer: the driver that is asked, and what for. */
 const PEERS = {
   ours: { driver: 'ours', label: 'ours' },
+  spawned: { driver: 'spawned', label: 'ours, spawned' },
   queue: { driver: 'python', label: 'Python Queue', ask: { queue: 'Queue' } },
   simple: { driver: 'python', label: 'Python SimpleQueue', ask: { queue: 'SimpleQueue' } },
   port: { driver: 'node', label: 'MessagePort', ask: { peer: 'port' } },
@@ -88,7 +89,8 @@ const microseconds = (ns) => `${figures(ns / 1000)} µs`;
 
 async function measure(drivers, rounds, log) {
   const samples = {};
-  for (const [row, { ask, calls, counts, label }] of Object.entries(ROWS)) {
+  for (const [row, { ask, calls, counts: others, label }] of Object.entries(ROWS)) {
+    const counts = { ...others, spawned: others.ours };
     const names = Object.keys(counts).filter((name) => PEERS[name].driver in drivers);
     samples[row] = Object.fromEntries(names.map((name) => [name, []]));
     // The first repetition warms up.
@@ -96,7 +98,7 @@ async function measure(drivers, rounds, log) {
       log(`${label}: ${round} of ${rounds}`);
       for (const name of shuffled(names)) {
         const request = { ...ask, ...PEERS[name].ask, count: counts[name] };
-        if (calls !== undefined) request.call = calls[name];
+        if (calls !== undefined) request.call = calls[name === 'spawned' ? 'ours' : name];
         const { ns } = await drivers[PEERS[name].driver].ask(request);
         if (round > 0) samples[row][name].push(ns);
       }
@@ -118,6 +120,20 @@ async function measureServing(drivers, rounds, log) {
     }
   }
   return serving;
+}
+
+/** How many times as fast a queue shall be, to a child that was spawned, as to a forked one: noise is a tenth. */
+const SPAWNED_AS_FAST = 0.9;
+
+function spawnedNote(medians) {
+  const [worst, ratio] = Object.keys(ROWS)
+    .map((row) => [row, medians[row].ours.median / medians[row].spawned.median])
+    .sort(([, a], [, b]) => a - b)[0];
+  const target = verdict(ratio >= SPAWNED_AS_FAST, `≥ ${SPAWNED_AS_FAST}×`);
+  return (
+    'Ours, spawned: the other process was not forked, but spawned, and got the queue as an argument; at its slowest ' +
+    `(${ROWS[worst].label}) ${times(ratio)} as fast as to a forked one: ${target}.`
+  );
 }
 
 function table(medians) {
@@ -143,6 +159,7 @@ function table(medians) {
     notes: [
       'Medians of 9 repetitions, peers in turn. One process puts as fast as it can, another gets. A MessagePort does not ' +
         'leave its process: both ends are threads. Of 1 MiB Buffers at most 16 are queued, where that can be said.',
+      spawnedNote(medians),
     ],
   };
 }
@@ -176,7 +193,8 @@ function burstTable({ before, queued, after }) {
 
 export async function run({ quick, log }) {
   const drivers = {
-    ours: Driver.node('ours', peer('ours.mjs'), ['--expose-gc']),
+    ours: Driver.node('ours', peer('ours.mjs'), ['--expose-gc'], ['fork']),
+    spawned: Driver.node('spawned', peer('ours.mjs'), ['--expose-gc'], ['spawn']),
     node: Driver.node('node', peer('node.mjs')),
     ...(pythonVersion() === null ? {} : { python: Driver.python('python', peer('python.py')) }),
   };

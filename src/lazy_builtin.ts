@@ -42,6 +42,7 @@ export function osConstants(): typeof Os.constants {
 /** Entries of lib/ beside the one that is being imported. */
 type Part =
   | 'codec'
+  | 'compiled'
   | 'connection'
   | 'forkChild'
   | 'forkserver'

@@ -14,6 +14,10 @@
 export interface NativePosix {
   pipe(cloexec: boolean): [readEnd: number, writeEnd: number];
   socketpair(type: number, cloexec: boolean): [number, number];
+  /** A file in memory, close-on-exec; `name` is for who lists descriptors. @throws Error ENOSYS there are none here. */
+  memoryFile(name: string): number;
+  /** From here on nobody can change what such a file holds. */
+  freezeMemoryFile(fd: number): void;
   /**
    * Reads at most `length` bytes into the beginning of `bytes`; answers how many, 0 at the end of
    * the file.

@@ -69,14 +69,27 @@ const BEGINNING = process.argv.slice(0, 2);
 const loaded = new Set<string>();
 let importing = false;
 const beginnings = new AsyncLocalStorage<true>();
+/** The import has begun what goes on: what is not of the target's asynchronous context may be of that. */
+let leftBehind = false;
+/** Used only then: before Node 24 every promise pays for it, and those of an import are many. */
+const ofTarget = new AsyncLocalStorage<true>();
 
 export function isImportingMain(): boolean {
-  return importing || beginnings.getStore() === true;
+  return (
+    importing || beginnings.getStore() === true || (leftBehind && ofTarget.getStore() === undefined)
+  );
 }
 
 /** Calls what begins something that is not to start processes, now or later. */
 export function whileImporting<T>(begin: () => T): T {
   return beginnings.run(true, begin);
+}
+
+let importModule = (url: string): Promise<object> => import(url);
+
+/** Where this module itself cannot: entry/spawn.ts tells why. */
+export function importBy(given: typeof importModule): void {
+  importModule = given;
 }
 
 const keyOf = (name: ModuleName): string => ('file' in name ? name.file : name.url);
@@ -86,7 +99,7 @@ async function loadInTurn(names: readonly ModuleName[]): Promise<void> {
     if ('file' in name) {
       createRequire(name.file)(name.file);
     } else {
-      registerModule(name.url, (await import(name.url)) as object);
+      registerModule(name.url, await importModule(name.url));
     }
     loaded.add(keyOf(name));
   }
@@ -101,7 +114,9 @@ export function isAtRest(): boolean {
 
 /** Everything that was begun has come to its end: before Node 24 every promise pays for knowing whose it is. */
 export function forgetBeginnings(): void {
+  leftBehind = false;
   beginnings.disable();
+  ofTarget.disable();
 }
 
 type ToLoad = Pick<Preparation, 'main' | 'importMain' | 'modules' | 'argv'>;
@@ -115,6 +130,8 @@ export function loadModules(
   const wanted = modules.map((url): ModuleName => ({ url }));
   if (importMain && main !== null) wanted.unshift(main);
   const names = wanted.filter((name) => !loaded.has(keyOf(name)));
+  // What a fork server's imports have begun goes on there.
+  leftBehind = false;
   const leaveGuard = (): void => {
     process.argv = [...BEGINNING.slice(0, 1), ...argv.slice(1)];
     importing = false;
@@ -126,18 +143,17 @@ export function loadModules(
   }
   importing = true;
   process.argv = [...BEGINNING, ...argv.slice(2)];
-  // On the other side of it: what is left of the import's own turn comes before, and the target is not of its context.
+  // On the other side of it: what is left of the import's own turn comes before.
   const proceed = (): void => {
     setImmediate(() => {
-      if (isAtRest()) forgetBeginnings();
       leaveGuard();
-      then();
+      leftBehind = !isAtRest();
+      if (leftBehind) ofTarget.run(true, then);
+      else then();
     });
   };
-  beginnings
-    .run(true, () => loadInTurn(names))
-    .then(proceed, (error: unknown) => {
-      leaveGuard();
-      failed(error);
-    });
+  loadInTurn(names).then(proceed, (error: unknown) => {
+    leaveGuard();
+    failed(error);
+  });
 }

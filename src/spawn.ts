@@ -19,8 +19,9 @@ import { createRequire } from 'node:module';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { checkText, wrongType } from './arguments.js';
+import type * as Compiled from './compiled.js';
 import { RuntimeError } from './errors.js';
-import { osConstants } from './lazy_builtin.js';
+import { lazyPart, osConstants } from './lazy_builtin.js';
 import { native } from './native.js';
 import {
   currentDirectory,
@@ -65,6 +66,8 @@ export interface Situation {
 /** The child's end of the socket, and of the pipe that tells of its end, where there is one. */
 export const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
+/** Of what compiled.ts says. */
+export const CHILD_CODE = 5;
 const SOCKET_ARGUMENT = 'socket=';
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
@@ -100,6 +103,7 @@ export function setExecutable(file: string | null): void {
   if (file === null) executable = undefined;
   else if (typeof file !== 'string' || file === '') throw wrongType('executable', 'a path', file);
   else executable = checkText(file, 'executable');
+  forgetCode();
 }
 
 /** The module that this program began with; null: it has none, or none that can be loaded again (-e, stdin). */
@@ -323,6 +327,19 @@ function inheritable(): number[] {
   });
 }
 
+let children = 0;
+
+/** Many programs have but one child: it is nothing for the first. */
+function codeForChild(): Compiled.CodeFile | undefined {
+  return ++children > 1 ? lazyPart<typeof Compiled>('compiled').codeForNextChild() : undefined;
+}
+
+/** The children to come are of another node. */
+function forgetCode(): void {
+  if (children > 1) lazyPart<typeof Compiled>('compiled').forgetCode();
+  children = 0;
+}
+
 /** What is asked of the system, but for what the child does with descriptors. */
 function requestOf(
   options: readonly string[],
@@ -344,7 +361,7 @@ function requestOf(
       ...args,
     ],
     env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
-    searchPath: !/[/\\]/.test(file),
+    searchPath: !(process.platform === 'win32' ? /[/\\]/ : /\//).test(file),
     fileActions,
     processGroup: undefined,
     newSession: false,
@@ -376,7 +393,7 @@ export function launchNode(
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
-    while (fd <= CHILD_SENTINEL) {
+    while (fd <= CHILD_CODE) {
       fd = native.dup(fd);
       above.push(fd);
     }
@@ -393,17 +410,30 @@ export function launchNode(
         return []; // The program has closed it.
       }
     });
-    const kept = new Set([CHILD_SOCKET, ...(tell === undefined ? [] : [CHILD_SENTINEL])]);
+    // A fork server has options of its own, and V8 wants the same.
+    const code = entry === 'spawn' ? codeForChild() : undefined;
+    const given = [
+      { kind: DUP2, fd: from, target: CHILD_SOCKET } as const,
+      ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
+      ...(code === undefined
+        ? []
+        : [{ kind: DUP2, fd: raise(code.fd), target: CHILD_CODE } as const]),
+    ];
+    const kept = new Set<number>(given.map(({ target }) => target));
     return native.spawn(
-      requestOf(options, entry, args, [
-        { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
-        ...output,
-        { kind: DUP2, fd: from, target: CHILD_SOCKET },
-        ...(tell === undefined ? [] : [{ kind: DUP2, fd: tell, target: CHILD_SENTINEL } as const]),
-        ...inheritable()
-          .filter((fd) => !kept.has(fd))
-          .map((fd) => ({ kind: CLOSE, fd }) as const),
-      ]),
+      requestOf(
+        options,
+        entry,
+        [...args, ...(code === undefined ? [] : [code.use])],
+        [
+          { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
+          ...output,
+          ...given,
+          ...inheritable()
+            .filter((fd) => !kept.has(fd))
+            .map((fd) => ({ kind: CLOSE, fd }) as const),
+        ],
+      ),
     );
   } finally {
     for (const fd of above) native.close(fd);

@@ -1,57 +1,62 @@
-/** Driver of bench/process.mjs: `Process` of this package, start method fork. */
+/**
+ * Driver of bench/process.mjs: `Process` of this package, with the start method that is its argument. A spawned child
+ * imports this module, too, as any program's: what a child runs is exported, and what only the driver needs is loaded
+ * under the guard.
+ */
 
-import { getContext } from 'node-multiprocessing';
-import * as posix from 'node-multiprocessing/posix';
-import { memoryOf } from '../support/memory.mjs';
-import { expectExit, fill, serve } from './serve.mjs';
+import { getContext, parentProcess } from 'node-multiprocessing';
 
-const { Process } = getContext('fork');
+export function noop() {}
 
-function noop() {}
-
-/** Start and join, and of that the time of `start()`. */
-function run() {
-  const begin = performance.now();
-  const child = new Process({ target: noop });
-  child.start();
-  const started = performance.now();
-  child.join();
-  const end = performance.now();
-  expectExit(child.exitcode, 0);
-  child.close();
-  return { ms: end - begin, startMs: started - begin };
+/** Children do run their target, and in a process of their own. */
+export function exit(code, parent) {
+  process.exit(process.pid === parent ? 0 : code);
 }
 
-/** Children do run their target, in a process of their own, and on the parent's data. */
-function prove() {
-  const secret = 1 + Math.floor(Math.random() * 250);
-  const parent = process.pid;
-  const child = new Process({ target: () => process.exit(process.pid === parent ? 0 : secret) });
-  child.start();
-  child.join();
-  expectExit(child.exitcode, secret);
+export function idle(ready, collect) {
+  if (collect) globalThis.gc();
+  setTimeout(() => {}, 60_000);
+  ready.put('ready');
 }
 
-/** The memory of a child that is alive and idle; with `collect`, after a full collection of its own. */
-async function idle({ collect = false }) {
-  const [read, write] = posix.pipe();
-  const child = new Process({
-    target() {
-      if (collect) globalThis.gc();
-      setTimeout(() => {}, 60_000);
-      posix.write(write, 'ready');
+if (parentProcess() === null) {
+  const { Process, SimpleQueue } = getContext(process.argv[2]);
+  const { memoryOf } = await import('../support/memory.mjs');
+  const { expectExit, fill, serve } = await import('./serve.mjs');
+
+  await serve({
+    fill,
+    /** Start and join, and of that the time of `start()`. */
+    run() {
+      const begin = performance.now();
+      const child = new Process({ target: noop });
+      child.start();
+      const started = performance.now();
+      child.join();
+      const end = performance.now();
+      expectExit(child.exitcode, 0);
+      child.close();
+      return { ms: end - begin, startMs: started - begin };
+    },
+    prove() {
+      const secret = 1 + Math.floor(Math.random() * 250);
+      const child = new Process({ target: exit, args: [secret, process.pid] });
+      child.start();
+      child.join();
+      expectExit(child.exitcode, secret);
+    },
+    /** The memory of a child that is alive and idle; with `collect`, after a full collection of its own. */
+    async idle({ collect = false }) {
+      const ready = new SimpleQueue();
+      const child = new Process({ target: idle, args: [ready, collect] });
+      child.start();
+      ready.get();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      const memory = memoryOf(child.pid);
+      child.kill();
+      child.join();
+      expectExit(child.exitcode, -9);
+      return { memory };
     },
   });
-  child.start();
-  posix.read(read, 5);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  const memory = memoryOf(child.pid);
-  child.kill();
-  child.join();
-  expectExit(child.exitcode, -9);
-  posix.close(read);
-  posix.close(write);
-  return { memory };
 }
-
-await serve({ fill, run, prove, idle });

@@ -1,24 +1,56 @@
-/** Driver of bench/queues.mjs: this package. Times in nanoseconds. */
+/**
+ * Driver of bench/queues.mjs: this package, with the start method that is its argument. Times in nanoseconds. A spawned
+ * child imports this module, too: what a child runs is exported, and what only the driver does stands under the guard.
+ */
 
 import { fstatSync, readFileSync, readlinkSync, readdirSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Process, Queue, Semaphore, sleep } from 'node-multiprocessing';
+import { getContext, parentProcess, Queue, Semaphore, sleep } from 'node-multiprocessing';
 import { bulkOf, checkBulk, checkItem, ITEMS, paced } from './queues.workload.mjs';
 import { expectExit, serve } from './serve.mjs';
 
 const now = () => process.hrtime.bigint();
 
+export function whenTold(ready, start, target, ...args) {
+  ready.release();
+  start.acquire();
+  return target(...args);
+}
+
+export function putItems(queue, kind, count) {
+  const make = ITEMS[kind];
+  for (let i = 0; i < count; i++) queue.put(make(i));
+}
+
+export function putBulk(queue, bytes, count) {
+  const bulk = bulkOf(bytes);
+  for (let i = 0; i < count; i++) queue.put(bulk);
+}
+
+export function answer(there, back, count) {
+  for (let i = 0; i < count; i++) back.put(there.get());
+}
+
+export async function answerAsync(there, back, count) {
+  for (let i = 0; i < count; i++) await back.putAsync(await there.getAsync());
+}
+
+export function putPaced(queue, rate, seconds) {
+  paced(
+    rate,
+    seconds,
+    () => sleep(0.001),
+    (i) => queue.put(i),
+  );
+  queue.put(null);
+}
+
 /** A child that runs `target` once `go()` is called; it is there by then. */
-function prepared(target) {
+function prepared(target, ...args) {
+  const { Process } = getContext(process.argv[2]);
   const ready = new Semaphore(0);
   const start = new Semaphore(0);
-  const child = new Process({
-    target: () => {
-      ready.release();
-      start.acquire();
-      return target();
-    },
-  });
+  const child = new Process({ target: whenTold, args: [ready, start, target, ...args] });
   child.start();
   ready.acquire();
   return {
@@ -31,13 +63,10 @@ function prepared(target) {
   };
 }
 
-await serve({
+const calls = {
   items({ kind, count }) {
     const queue = new Queue();
-    const make = ITEMS[kind];
-    const child = prepared(() => {
-      for (let i = 0; i < count; i++) queue.put(make(i));
-    });
+    const child = prepared(putItems, queue, kind, count);
     const begin = now();
     child.go();
     let got;
@@ -49,10 +78,7 @@ await serve({
   },
   async itemsAsync({ kind, count }) {
     const queue = new Queue();
-    const make = ITEMS[kind];
-    const child = prepared(() => {
-      for (let i = 0; i < count; i++) queue.put(make(i));
-    });
+    const child = prepared(putItems, queue, kind, count);
     const begin = now();
     child.go();
     let left = count;
@@ -65,10 +91,7 @@ await serve({
   },
   bulk({ bytes, count }) {
     const queue = new Queue(16);
-    const child = prepared(() => {
-      const bulk = bulkOf(bytes);
-      for (let i = 0; i < count; i++) queue.put(bulk);
-    });
+    const child = prepared(putBulk, queue, bytes, count);
     const begin = now();
     child.go();
     for (let i = 0; i < count; i++) checkBulk(bytes, queue.get());
@@ -78,9 +101,7 @@ await serve({
   },
   roundTrip({ count }) {
     const [there, back] = [new Queue(), new Queue()];
-    const child = prepared(() => {
-      for (let i = 0; i < count; i++) back.put(there.get());
-    });
+    const child = prepared(answer, there, back, count);
     child.go();
     const begin = now();
     for (let i = 0; i < count; i++) {
@@ -93,9 +114,7 @@ await serve({
   },
   async roundTripAsync({ count }) {
     const [there, back] = [new Queue(), new Queue()];
-    const child = prepared(async () => {
-      for (let i = 0; i < count; i++) await back.putAsync(await there.getAsync());
-    });
+    const child = prepared(answerAsync, there, back, count);
     child.go();
     const begin = now();
     for (let i = 0; i < count; i++) {
@@ -108,15 +127,7 @@ await serve({
   },
   async serving({ rate, seconds }) {
     const queue = new Queue();
-    const child = prepared(() => {
-      paced(
-        rate,
-        seconds,
-        () => sleep(0.001),
-        (i) => queue.put(i),
-      );
-      queue.put(null);
-    });
+    const child = prepared(putPaced, queue, rate, seconds);
     const delays = monitorEventLoopDelay({ resolution: 1 });
     delays.enable();
     child.go();
@@ -132,10 +143,7 @@ await serve({
   burst({ bytes, count }) {
     const queue = new Queue();
     const before = memory();
-    const child = prepared(() => {
-      const bulk = bulkOf(bytes);
-      for (let i = 0; i < count; i++) queue.put(bulk);
-    });
+    const child = prepared(putBulk, queue, bytes, count);
     child.go();
     child.end();
     const queued = memory();
@@ -144,7 +152,7 @@ await serve({
     globalThis.gc();
     return { before, queued, after: memory() };
   },
-});
+};
 
 /** What the shared memory of this package takes of the system, and this process's own memory. */
 function memory() {
@@ -160,3 +168,5 @@ function memory() {
   const status = readFileSync('/proc/self/status', 'utf8');
   return { shared, rss: Number(/^VmRSS:\s*(\d+)/m.exec(status)[1]) * 1024 };
 }
+
+if (parentProcess() === null) await serve(calls);

@@ -135,6 +135,17 @@ Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   return Answer(info.Env(), core::MakeSocketPair(Int(info, 0), Bool(info, 1)));
 }
 
+// memoryFile(name) → fd
+Napi::Value MemoryFile(const Napi::CallbackInfo& info) {
+  auto file = core::MakeMemoryFile(info[0].As<Napi::String>().Utf8Value().c_str());
+  if (!file.ok()) return Throw(info.Env(), file.error());
+  return Napi::Number::New(info.Env(), file.value().Release());
+}
+
+Napi::Value FreezeMemoryFile(const Napi::CallbackInfo& info) {
+  return Answer(info.Env(), core::FreezeMemoryFile(Int(info, 0)));
+}
+
 // read(fd, bytes, length): reads at most `length` into the beginning of `bytes` → how many
 Napi::Value Read(const Napi::CallbackInfo& info) {
   const Elements bytes = ElementsOf(info, 1);
@@ -472,6 +483,8 @@ void Export(Napi::Object& exports, const char* name) {
 void InitPosix(Napi::Env env, Napi::Object exports) {
   Export<Pipe>(exports, "pipe");
   Export<SocketPair>(exports, "socketpair");
+  Export<MemoryFile>(exports, "memoryFile");
+  Export<FreezeMemoryFile>(exports, "freezeMemoryFile");
   Export<Read>(exports, "read");
   Export<Write>(exports, "write");
   Export<WriteAllSync>(exports, "writeAllSync");

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -96,6 +97,28 @@ Result<FdPair> MakeSocketPair(int type, bool cloexec) {
   return FdPair{UniqueFd(fds[0]), UniqueFd(fds[1])};
 #endif
 }
+
+#if defined(MP_PLAIN_POSIX)
+
+Result<UniqueFd> MakeMemoryFile(const char*) { return OsError{ENOSYS, "memfd_create"}; }
+
+Result<void> FreezeMemoryFile(int) { return OsError{ENOSYS, "fcntl"}; }
+
+#else
+
+Result<UniqueFd> MakeMemoryFile(const char* name) {
+  UniqueFd fd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return LastError("memfd_create");
+  return fd;
+}
+
+Result<void> FreezeMemoryFile(int fd) {
+  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+  if (fcntl(fd, F_ADD_SEALS, kSeals) < 0) return LastError("fcntl");
+  return {};
+}
+
+#endif
 
 Result<size_t> ReadSome(int fd, void* data, size_t size) {
   const auto got = RetryOnSignal([&] { return read(fd, data, std::min(size, kMaxTransfer)); });

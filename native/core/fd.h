@@ -49,6 +49,11 @@ struct FdPair {
 // first is the read end, second the write end.
 Result<FdPair> MakePipe(bool cloexec);
 Result<FdPair> MakeSocketPair(int type, bool cloexec);
+// A file in memory, without a name in any directory (`name` is for who lists descriptors), close-on-exec. ENOSYS where
+// the system has none that can be read and written.
+Result<UniqueFd> MakeMemoryFile(const char* name);
+// From here on nobody can change what such a file holds.
+Result<void> FreezeMemoryFile(int fd);
 
 // At most `size` bytes, one system call; 0 is the end of the file.
 Result<size_t> ReadSome(int fd, void* data, size_t size);

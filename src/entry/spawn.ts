@@ -1,112 +1,125 @@
 /**
- * What a spawned child runs: the child's part of CPython's `spawn.py`.
+ * What node runs in a spawned child: it loads spawn_child.ts and what that needs, from the code that an earlier child has
+ * compiled where the parent has it (compiled.ts tells why), and has it run the Process.
  *
- * It reads what it has to know, becomes a child of its parent's, imports its parent's main module under a guard, so that
- * what is defined and registered there is found, reads the Process and runs it.
+ * Modules that are loaded so are node's own in every other respect: `require` finds them in its cache, under their
+ * files' names, and their errors show these. Only `import()` does not work in them: V8 keeps with the code who is to
+ * answer it, and that is another process.
  *
- * The guard: while the main module is imported `process.argv[1]` names this file, and `require.main` and
- * `import.meta.main` mean it anyway, so a module that asks whether it is the program does not take itself for it; and
- * `start()` throws, also in what the import has begun and goes on later, as an `async function main()` does.
+ * The file, from descriptor 5: the length of the head (u32; 0: whoever wrote has not finished), the head, which is JSON,
+ * `[name, bytes of source, bytes of code]` of each module, and these bytes.
  *
- * When the parent dies before it has told everything, this process leaves without a word.
- *
- * Run by node as a program, never imported.
+ * It imports nothing of this package, and is never imported.
  */
 
-import { dieOf, finishChild, replacedHandler } from '../at_fork.js';
-import { lazyPart } from '../lazy_builtin.js';
-import { native } from '../native.js';
-import { dieWithParent } from '../popen/child.js';
-import { isImportingMain, leaveSigusr1, loadModules, load, receive } from '../preparation.js';
-import {
-  beginBootstrap,
-  bootstrap,
-  connectedToParent,
-  readyFd,
-  type BaseProcess,
-} from '../process.js';
-import {
-  CHILD_SENTINEL,
-  childSocket,
-  inheritPreparation,
-  type Preparation,
-  WITH_SENTINEL,
-} from '../spawn.js';
-import { FrameTransport } from '../transport.js';
+import { closeSync, fstatSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { createRequire, Module } from 'node:module';
+import { dirname, join } from 'node:path';
+import { Script } from 'node:vm';
+import type { CodeUse } from '../compiled.js';
+import type { CHILD_CODE } from '../spawn.js';
+import type * as SpawnChild from '../spawn_child.js';
 
-// -------------------------------------------------------------------------------------------------
-// The way out
+const CODE_FILE: typeof CHILD_CODE = 5;
+const HEAD = 4;
+/** Of this package's code, which is ASCII (tsdown.config.ts). */
+const ENCODING = 'latin1';
 
-interface Hooks {
-  _fatalException: (error: unknown, fromPromise: boolean) => boolean;
-  exit: (...code: unknown[]) => never;
-  emit: (this: unknown, event: string | symbol, ...args: unknown[]) => boolean;
-  reallyExit: (code: number) => never;
+type Head = [name: string, sourceBytes: number, codeBytes: number][];
+
+interface Known {
+  source: string;
+  code: Buffer;
 }
 
-/** A child's end: uncaught errors are shown with its name, and a target that cannot settle has an exit code. */
-function installEnd(): void {
-  const hooks = process as unknown as Hooks;
-  // What C++ looks up on `process` each time.
-  const { exit, emit, _fatalException: nodeFatal } = hooks;
-  replacedHandler(nodeFatal);
-  let asked = false;
-  hooks.exit = (...code) => {
-    asked = true;
-    return Reflect.apply(exit, process, code) as never;
-  };
-  hooks._fatalException = (error, fromPromise) => {
-    const listened =
-      process.listenerCount('uncaughtException') > 0 ||
-      process.hasUncaughtExceptionCaptureCallback();
-    if (listened) return nodeFatal(error, fromPromise);
-    const origin = fromPromise ? 'unhandledRejection' : 'uncaughtException';
-    process.emit('uncaughtExceptionMonitor' as never, error as never, origin as never);
-    return dieOf(error);
-  };
-  process.on('exit', (code) => {
-    const last = finishChild(code, !asked);
-    if (last !== code) process.exitCode = last;
+const LIBRARY = join(import.meta.dirname, '..');
+const here = createRequire(import.meta.filename);
+const known = new Map<string, Known>();
+const loaded = new Map<string, { source: string; script: Script }>();
+
+/** As node wraps a CommonJS module. */
+const [BEFORE, AFTER] = ['(function (exports, require, module, __filename, __dirname) { ', '\n})'];
+
+function load(file: string): unknown {
+  const present = here.cache[file];
+  if (present !== undefined) return present.exports;
+  const { source, code } = known.get(file) ?? { source: readFileSync(file, ENCODING) };
+  const script = new Script(BEFORE + source + AFTER, {
+    filename: file,
+    columnOffset: -BEFORE.length,
+    cachedData: code,
   });
-  // The natural end goes on as process.exit() does, without taking node apart piece by piece.
-  hooks.emit = function emitInChild(this: unknown, event, ...args) {
-    const answer = Reflect.apply(emit, this, [event, ...args]);
-    const atEnd = event === 'exit' && !asked && (process as { _exiting?: boolean })._exiting;
-    if (atEnd) hooks.reallyExit(Number(process.exitCode ?? 0));
-    return answer;
-  };
+  loaded.set(file, { source, script });
+  const module = new Module(file, here.main);
+  module.filename = file;
+  here.cache[file] = module;
+  const directory = dirname(file);
+  const require = (id: string): unknown =>
+    id.startsWith('.') ? load(join(directory, id)) : here(id);
+  Reflect.apply(script.runInThisContext() as () => void, module.exports, [
+    module.exports,
+    require,
+    module,
+    file,
+    directory,
+  ]);
+  module.loaded = true;
+  return module.exports;
 }
 
-// -------------------------------------------------------------------------------------------------
+function readCode(): void {
+  const bytes = Buffer.allocUnsafeSlow(fstatSync(CODE_FILE).size);
+  for (let at = 0, got = -1; at < bytes.length && got !== 0; at += got) {
+    got = readSync(CODE_FILE, bytes, at, bytes.length - at, at);
+  }
+  closeSync(CODE_FILE);
+  let at = HEAD + bytes.readUInt32LE(0);
+  const head = JSON.parse(bytes.toString('utf8', HEAD, at)) as Head;
+  for (const [name, sourceBytes, codeBytes] of head) {
+    const source = bytes.toString(ENCODING, at, at + sourceBytes);
+    at += sourceBytes;
+    known.set(name, { source, code: bytes.subarray(at, at + codeBytes) });
+    at += codeBytes;
+  }
+}
 
-/** Now, when it has just told something: later its pid may be another's. */
-function lookAfterParent(pid: number): void {
-  connectedToParent(native.openPidfd(pid) ?? readyFd());
+function writeCode(): void {
+  const head: Head = [];
+  const parts: Buffer[] = [];
+  for (const [file, { source, script }] of loaded) {
+    const [text, code] = [Buffer.from(source, ENCODING), script.createCachedData()];
+    head.push([file, text.length, code.length]);
+    parts.push(text, code);
+  }
+  const names = Buffer.from(JSON.stringify(head));
+  const done = Buffer.alloc(HEAD);
+  done.writeUInt32LE(names.length);
+  try {
+    let at = HEAD;
+    for (const part of [names, ...parts]) {
+      if (writeSync(CODE_FILE, part, 0, part.length, at) < part.length) return;
+      at += part.length;
+    }
+    // It pairs with `isDone` of compiled.ts.
+    writeSync(CODE_FILE, done, 0, HEAD, 0);
+  } catch {
+    // No room for it: others compile for themselves.
+  } finally {
+    closeSync(CODE_FILE);
+  }
 }
 
 function main(): void {
-  const socket = childSocket();
-  native.setInheritable(socket, false);
-  if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
-  const transport = new FrameTransport(socket);
-  const preparation = load(receive(transport)) as Preparation;
-  if (preparation.endsWithParent) dieWithParent(preparation.origin.parentPid);
-  leaveSigusr1();
-  installEnd();
-  beginBootstrap(preparation.origin);
-  if (process.platform === 'win32') lookAfterParent(preparation.origin.parentPid);
-  inheritPreparation(preparation, isImportingMain);
-  loadModules(preparation, () => {
-    let self: BaseProcess;
-    try {
-      // Its classes; nearly every main module has loaded them.
-      lazyPart('index');
-      self = load(receive(transport)) as BaseProcess;
-    } catch (error) {
-      dieOf(error);
-    }
-    transport.close();
-    bootstrap(self, () => {});
+  const asked = (use: CodeUse): boolean => process.argv.includes(use);
+  const writes = asked('writes-code');
+  const find = writes || asked('has-code') ? load : here;
+  if (asked('has-code')) readCode();
+  const { main: run } = find(join(LIBRARY, 'spawnChild.cjs')) as typeof SpawnChild;
+  // Every child needs them.
+  if (find === load) for (const part of ['codec', 'index']) load(join(LIBRARY, `${part}.cjs`));
+  run({
+    importModule: (url) => import(url),
+    ...(writes ? { codeFile: CODE_FILE, writeCode } : {}),
   });
 }
 

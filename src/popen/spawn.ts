@@ -1,6 +1,6 @@
 /**
  * Launching a child as a fresh node: the counterpart of CPython's `popen_spawn_posix.py`. src/spawn.ts has what the
- * child is told and how its node is started, src/entry/spawn.ts what it does; how it is waited for and ended is in
+ * child is told and how its node is started, src/spawn_child.ts what it does; how it is waited for and ended is in
  * child.ts.
  */
 

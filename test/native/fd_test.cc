@@ -276,4 +276,22 @@ TEST_CASE("fd: poll keeps to its deadline, whatever interrupts it") {
   CHECK(took < 2'000'000'000);
 }
 
+#if !defined(MP_PLAIN_POSIX)
+
+TEST_CASE("fd: a frozen memory file is read by all and changed by nobody") {
+  auto made = MakeMemoryFile("test");
+  REQUIRE(made.ok());
+  const UniqueFd file = std::move(made.value());
+  CHECK((fcntl(file.get(), F_GETFD) & FD_CLOEXEC) != 0);
+  REQUIRE(WriteAll(file.get(), "kept", 4).ok());
+  REQUIRE(FreezeMemoryFile(file.get()).ok());
+  CHECK(WriteSome(file.get(), "more", 4).error().errnum == EPERM);
+  CHECK(ftruncate(file.get(), 0) == -1);
+  char text[8];
+  CHECK(pread(file.get(), text, sizeof(text), 0) == 4);
+  CHECK(std::string(text, 4) == "kept");
+}
+
+#endif
+
 #endif

@@ -38,13 +38,13 @@ export const LAYERS: readonly (readonly string[])[] = [
   ['util'],
   ['registry', 'references', 'codec', 'reduction', 'resource_tracker', 'sharing'],
   ['transport', 'connection', 'pipe', 'handles', 'synchronize', 'shared_memory'],
-  ['queues', 'sharedctypes', 'spawn'],
+  ['queues', 'sharedctypes', 'compiled', 'spawn'],
   ['forkserver', 'preparation'],
   ['popen'],
   ['pool', 'managers'],
   ['context'],
   ['concurrent'],
-  ['index', 'entry'],
+  ['spawn_child', 'index', 'entry'],
 ];
 
 /** Sources by path relative to the repository's root, with forward slashes. */

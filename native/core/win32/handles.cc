@@ -197,6 +197,9 @@ Result<bool> GetInheritable(int fd) {
   return (flags & HANDLE_FLAG_INHERIT) != 0;
 }
 
+Result<UniqueFd> MakeMemoryFile(const char*) { return OsError{ENOSYS, "memfd_create"}; }
+Result<void> FreezeMemoryFile(int) { return OsError{ENOSYS, "memfd_create"}; }
+
 Result<void> SetBlocking(int, bool) { return OsError{ENOSYS, "setBlocking"}; }
 Result<bool> GetBlocking(int) { return OsError{ENOSYS, "getBlocking"}; }
 bool IsTty(int) { return false; }
