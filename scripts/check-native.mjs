@@ -5,11 +5,11 @@
  * kept. It finds a Linux call that another system does not have, or names otherwise, before its own machines do.
  */
 
-import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import { ADDON_DEFINES, compile, uvDirectory } from './compiling.mjs';
 import { root } from './toolchain.mjs';
 import { findZig } from './zig.mjs';
 
@@ -20,15 +20,6 @@ const PLATFORMS = {
 };
 
 const require = createRequire(import.meta.url);
-
-/** As in binding.gyp. */
-const DEFINES = [
-  'NAPI_VERSION=8',
-  'NODE_ADDON_API_DISABLE_DEPRECATED',
-  'NAPI_DISABLE_CPP_EXCEPTIONS',
-  'NODE_GYP_MODULE_NAME=multiprocessing',
-  'BUILDING_NODE_EXTENSION',
-];
 
 function flagsFor(target) {
   // musl's macros for control messages compare a signed number with an unsigned one.
@@ -45,7 +36,7 @@ function flagsFor(target) {
     '-Wextra',
     '-Werror',
     ...quirks,
-    ...DEFINES.map((define) => `-D${define}`),
+    ...ADDON_DEFINES.map((define) => `-D${define}`),
     ...(target.includes('linux') ? ['-D_GNU_SOURCE'] : []),
     `-I${path.join(root, 'native')}`,
     `-I${path.dirname(require.resolve('node-addon-api/napi.h'))}`,
@@ -54,27 +45,6 @@ function flagsFor(target) {
     '-idirafter',
     uvDirectory(),
   ];
-}
-
-/** Where Node, or node-gyp for it, has put uv.h. */
-function uvDirectory() {
-  const prefixes = [
-    process.env.npm_config_nodedir,
-    path.resolve(process.execPath, '../..'),
-    path.join(os.homedir(), '.cache/node-gyp', process.version.slice(1)),
-  ];
-  const directories = prefixes.filter(Boolean).map((prefix) => path.join(prefix, 'include/node'));
-  return (
-    directories.find((directory) => existsSync(path.join(directory, 'uv.h'))) ?? directories[0]
-  );
-}
-
-function compile(zig, args) {
-  return new Promise((resolve) => {
-    const child = spawn(zig, args, { cwd: root, stdio: 'inherit' });
-    child.once('error', () => resolve(127));
-    child.once('close', (code) => resolve(code ?? 1));
-  });
 }
 
 async function check(zig, target) {

@@ -5,11 +5,12 @@
  * node-api-headers, and of libuv those that the objects ask for.
  */
 
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import { ADDON_DEFINES, compile, uvDirectory } from './compiling.mjs';
 import { root, run } from './toolchain.mjs';
 
 const TRIPLE = 'x86_64-w64-mingw32';
@@ -20,29 +21,7 @@ export const MINGW_TOOLS = [MINGW, `${TRIPLE}-dlltool`, `${TRIPLE}-nm`];
 const require = createRequire(import.meta.url);
 
 /** As in binding.gyp. */
-const DEFINES = [
-  'NAPI_VERSION=8',
-  'NODE_ADDON_API_DISABLE_DEPRECATED',
-  'NAPI_DISABLE_CPP_EXCEPTIONS',
-  'NODE_GYP_MODULE_NAME=multiprocessing',
-  'BUILDING_NODE_EXTENSION',
-  'NOMINMAX',
-  'WIN32_LEAN_AND_MEAN',
-  '_WIN32_WINNT=0x0A00',
-];
-
-/** Where Node, or node-gyp for it, has put uv.h, which has uv/win.h beside it on every platform. */
-function uvDirectory() {
-  const prefixes = [
-    process.env.npm_config_nodedir,
-    path.resolve(process.execPath, '../..'),
-    path.join(os.homedir(), '.cache/node-gyp', process.version.slice(1)),
-  ];
-  const directories = prefixes.filter(Boolean).map((prefix) => path.join(prefix, 'include/node'));
-  const found = directories.find((directory) => existsSync(path.join(directory, 'uv/win.h')));
-  if (found === undefined) throw new Error(`no uv/win.h in ${directories.join(', ')}`);
-  return found;
-}
+const DEFINES = [...ADDON_DEFINES, 'NOMINMAX', 'WIN32_LEAN_AND_MEAN', '_WIN32_WINNT=0x0A00'];
 
 function flags() {
   return [
@@ -59,14 +38,6 @@ function flags() {
     '-idirafter',
     uvDirectory(),
   ];
-}
-
-function compile(args) {
-  return new Promise((resolve) => {
-    const child = spawn(MINGW, args, { cwd: root, stdio: 'inherit' });
-    child.once('error', () => resolve(127));
-    child.once('close', (code) => resolve(code ?? 1));
-  });
 }
 
 function output(command, args) {
@@ -107,7 +78,7 @@ export async function compileForWindows() {
   const work = async () => {
     for (let source; (source = waiting.pop()) !== undefined;) {
       const made = ['-MMD', '-c', source, '-o', objectOf(source)];
-      if ((await compile([...flags(), ...made])) !== 0) failed++;
+      if ((await compile(MINGW, [...flags(), ...made])) !== 0) failed++;
     }
   };
   await Promise.all(Array.from({ length: os.availableParallelism() }, work));

@@ -113,6 +113,10 @@ constexpr uint32_t kTagWord = 15;
 // The only tag that this side looks for; the others are JavaScript's.
 constexpr uint32_t kLockTag = 1;
 
+constexpr size_t LeastBytesOf(SegmentKind kind) {
+  return kind == SegmentKind::kPlain ? kPlainOffset + 1 : kSegmentBytes;
+}
+
 // Owns the mapping and the descriptor.
 class Segment {
  public:
@@ -140,6 +144,8 @@ class Segment {
 
  private:
   static Result<std::shared_ptr<Segment>> Make(size_t bytes, SegmentKind kind);
+  // What it says of itself.
+  bool IsOf(SegmentKind kind) const;
   Segment(Mapping mapping, UniqueFd fd) : mapping_(std::move(mapping)), fd_(std::move(fd)) {}
   Mapping mapping_;
   UniqueFd fd_;

@@ -130,13 +130,9 @@ Result<bool> UnlinkBlock(const std::string&, const FileIdentity&) { return false
 
 namespace {
 
-size_t LeastBytes(SegmentKind kind) {
-  return kind == SegmentKind::kPlain ? kPlainOffset + 1 : kSegmentBytes;
-}
-
 // Of the memory of a channel only its beginning is there from the beginning.
 size_t LeastCommitted(SegmentKind kind) {
-  return kind == SegmentKind::kChannel ? sizeof(SegmentHeader) : LeastBytes(kind);
+  return kind == SegmentKind::kChannel ? sizeof(SegmentHeader) : LeastBytesOf(kind);
 }
 
 }  // namespace
@@ -172,29 +168,6 @@ Result<std::shared_ptr<Segment>> Segment::Make(size_t bytes, SegmentKind kind) {
   return segment;
 }
 
-Result<std::shared_ptr<Segment>> Segment::CreatePlain(size_t bytes) {
-  return Make(kPlainOffset + bytes, SegmentKind::kPlain);
-}
-
-Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes, SegmentKind kind) {
-  auto segment = Make(bytes, kind);
-  if (!segment.ok()) return segment;
-  SegmentHeader* header = segment.value()->header();
-  header->size = kSegmentBytes / sizeof(Word);
-  header->first_slot = kFirstSlot;
-  header->next_slot.store(kFirstSlot, std::memory_order_relaxed);
-  return segment;
-}
-
-Result<std::shared_ptr<Segment>> Segment::Attach(UniqueFd fd, const SegmentIdentity& identity,
-                                                 SegmentKind kind) {
-  auto segment = Open(std::move(fd), kind);
-  if (segment.ok() && segment.value()->header()->identity != identity) {
-    return OsError{EPROTO, "attach"};
-  }
-  return segment;
-}
-
 Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd, SegmentKind kind) {
   const OsError other{EPROTO, "attach"};
   void* base = View(HandleOf(fd.get()));
@@ -204,18 +177,9 @@ Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd, SegmentKind kind) {
   size_t committed = 0;
   const size_t bytes = BytesOf(base, &committed);
   std::shared_ptr<Segment> segment(new Segment(Mapping(base, bytes), std::move(fd)));
-  if (bytes < LeastBytes(kind) || committed < LeastCommitted(kind)) return other;
-  const SegmentHeader* header = segment->header();
-  if (header->magic != kSegmentMagic || header->version != kSegmentVersion ||
-      header->kind != kind) {
-    return other;
-  }
-  const bool has_slots = kind != SegmentKind::kPlain;
-  if (has_slots &&
-      (header->size != kSegmentBytes / sizeof(Word) || header->first_slot != kFirstSlot)) {
-    return other;
-  }
-  AnnounceSegment(base, bytes, header->identity);
+  if (bytes < LeastBytesOf(kind) || committed < LeastCommitted(kind)) return other;
+  if (!segment->IsOf(kind)) return other;
+  AnnounceSegment(base, bytes, segment->header()->identity);
   return segment;
 }
 
