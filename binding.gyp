@@ -1,5 +1,6 @@
 {
-  # One addon, `multiprocessing.node`, one Node-API binary for every Node from 20 on.
+  # One addon, `multiprocessing.node`, one Node-API binary for every Node from 20 on; and beside it the resource tracker,
+  # a program of its own.
   #
   # The sources are globbed by Node itself (no shell, so Windows has no special case): a new file in
   # native/core or native/binding is picked up by the next configure. CMakeLists.txt builds the same
@@ -52,5 +53,43 @@
         }]
       ]
     }
+  ],
+  'conditions': [
+    ['OS!="win"', {
+      'targets': [
+        {
+          'target_name': 'multiprocessing-tracker',
+          'type': 'executable',
+          'sources': ['native/tracker/main.cc'],
+          'include_dirs': ['native'],
+          'cflags_cc!': ['-std=gnu++20', '-std=gnu++2a', '-std=gnu++17', '-std=gnu++1y'],
+          'cflags!': ['-O3', '-Wno-unused-parameter'],
+          'cflags_cc': ['-std=gnu++17', '-Os', '-Wall', '-Wextra', '-fno-exceptions', '-fno-rtti', '-fno-threadsafe-statics'],
+          'conditions': [
+            ['OS=="linux"', {
+              'defines': ['_GNU_SOURCE'],
+              # Statically where the system has what it takes: half the memory, and half the time to start. Of C++ it
+              # needs no library.
+              'ldflags': [
+                '-Wl,--as-needed', '-Wl,--gc-sections', '-s',
+                '<!(node -p "const r=require(\'child_process\').spawnSync(process.env.CXX||\'c++\',[\'-print-file-name=libc.a\'],{encoding:\'utf8\'});/^\\//.test(r.stdout||\'\')?\'-static\':\'-s\'")'
+              ],
+              'libraries': ['-lrt']
+            }],
+            ['OS=="mac"', {
+              'xcode_settings': {
+                'CLANG_CXX_LANGUAGE_STANDARD': 'gnu++17',
+                'GCC_OPTIMIZATION_LEVEL': 's',
+                'GCC_ENABLE_CPP_EXCEPTIONS': 'NO',
+                'GCC_ENABLE_CPP_RTTI': 'NO',
+                'GCC_THREADSAFE_STATICS': 'NO',
+                'MACOSX_DEPLOYMENT_TARGET': '11.0',
+                'OTHER_CPLUSPLUSFLAGS': ['-Wall', '-Wextra']
+              }
+            }]
+          ]
+        }
+      ]
+    }]
   ]
 }

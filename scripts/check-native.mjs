@@ -50,7 +50,7 @@ function flagsFor(target) {
 async function check(zig, target) {
   const directory = path.join(root, 'build/check', target);
   mkdirSync(directory, { recursive: true });
-  const sources = ['native/core', 'native/binding'].flatMap((folder) =>
+  const sources = ['native/core', 'native/binding', 'native/tracker'].flatMap((folder) =>
     readdirSync(path.join(root, folder))
       .filter((file) => file.endsWith('.cc'))
       .map((file) => path.join(folder, file)),

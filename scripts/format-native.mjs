@@ -7,13 +7,15 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { root, runBin } from './toolchain.mjs';
 
-const files = [
+const directories = [
   'native/core',
   'native/core/win32',
   'native/binding',
+  'native/tracker',
   'test/native',
   'test/fuzz',
-].flatMap((directory) =>
+];
+const files = directories.flatMap((directory) =>
   readdirSync(path.join(root, directory))
     .filter((file) => /\.(cc|h)$/.test(file))
     .map((file) => path.join(directory, file)),

@@ -73,6 +73,9 @@ export function prebuildOf(target) {
   return path.join(root, 'prebuilds', target, `${NAME}${tag}.node`);
 }
 
+/** Beside it, the resource tracker, a program: on Linux one for every C library. */
+const TRACKER = 'multiprocessing-tracker';
+
 function output(command, args) {
   const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${stderr}`);
@@ -120,6 +123,7 @@ function writeCompiler(directory, arch) {
     [
       '#!/bin/sh',
       'case " $* " in',
+      '*" -print-file-name="*) exit 1 ;;', // There is no static library for an old glibc.
       `*" -shared "*) set -- "$@" ${libraries.map(quote).join(' ')} ;;`,
       'esac',
       `exec ${[zig, ...flags, '-nostdinc++', ...headers].map(quote).join(' ')} "$@"`,
@@ -171,6 +175,26 @@ function describe(file, target) {
   console.log(`${name}: ${size}, glibc ${versions.GLIBC} or later, ${libraries.join(' ')}`);
 }
 
+/** For glibc's machines and musl's: linked with all of musl that it needs, some 30 KB. */
+function buildTracker(arch, output) {
+  const link = ['-static', '-nostdlib++', '-s'];
+  const compile = ['-std=c++17', '-Os', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror'];
+  const without = ['exceptions', 'rtti', 'threadsafe-statics', 'sanitize=undefined'];
+  const code = run(findZig(), [
+    'c++',
+    '-target',
+    GLIBC_TRIPLES[arch].replace('gnu', 'musl'),
+    ...link,
+    ...compile,
+    ...without.map((feature) => `-fno-${feature}`),
+    `-I${path.join(root, 'native')}`,
+    path.join(root, 'native/tracker/main.cc'),
+    '-o',
+    output,
+  ]);
+  if (code !== 0) throw new Error('zig cannot compile the resource tracker');
+}
+
 /** Builds one target; throws where that fails. */
 export async function prebuild(target) {
   const built = onGlibc && target === WINDOWS ? await compileForWindows() : compile(target);
@@ -179,6 +203,22 @@ export async function prebuild(target) {
   mkdirSync(path.dirname(file), { recursive: true });
   rmSync(file, { force: true });
   copyFileSync(built, file);
+}
+
+/** The program beside the addon that unlinks what was leaked. */
+function publishTracker(target, directory) {
+  const [, arch] = target.split('-');
+  const program = path.join(directory, 'build/Release', TRACKER);
+  if (onGlibc) buildTracker(arch, program);
+  else strip(program);
+  const published = path.join(path.dirname(prebuildOf(target)), TRACKER);
+  mkdirSync(path.dirname(published), { recursive: true });
+  rmSync(published, { force: true });
+  copyFileSync(program, published);
+  chmodSync(published, 0o755);
+  console.log(
+    `${path.relative(root, published)}: ${Math.round(statSync(published).size / 1024)} KiB`,
+  );
 }
 
 /** By node-gyp, in a directory of its own; answers the binary's path. */
@@ -197,6 +237,7 @@ function compile(target) {
   if (code !== 0) throw new Error(`node-gyp failed for ${target}`);
   const built = path.join(directory, 'build/Release/multiprocessing.node');
   strip(built);
+  if (process.platform !== 'win32') publishTracker(target, directory);
   return built;
 }
 

@@ -44,8 +44,8 @@ import {
 import {
   checkNotImportingMain,
   launchNode,
-  messageOf,
   messagesFor,
+  preparationMessage,
   preparationOf,
   type Preparation,
 } from './spawn.js';
@@ -163,7 +163,7 @@ function launchServer(): Server {
     preload,
     execArgv: [...process.execArgv],
   };
-  const message = messageOf(preparation);
+  const message = preparationMessage(preparation);
   const [lifeline, theirs] = socketpair();
   let requests: number;
   let requested: number;

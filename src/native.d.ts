@@ -533,9 +533,11 @@ export interface NativeSharedMemory {
    */
   sharedCreate(name: string, size: number, identity: BigUint64Array): ArrayBuffer;
   /** An existing block, whole; EINVAL of mmap when it is empty. */
-  sharedAttach(name: string): ArrayBuffer;
+  sharedAttach(name: string, identity: BigUint64Array): ArrayBuffer;
   /** Unlinks the name if it still means that block; answers whether it did. */
   sharedUnlink(name: string, identity: BigUint64Array): boolean;
+  /** Whether the name still means that block, as far as can be seen. */
+  sharedIs(name: string, identity: BigUint64Array): boolean;
 
   semOpen(name: string, flags: number, mode: number, value: number): SemaphoreHandle;
   semUnlink(name: string): void;
@@ -548,6 +550,28 @@ export interface NativeSharedMemory {
 
   /** Absent: what this platform does not have. */
   readonly memoryConstants: { readonly [name in MemoryConstant]: number };
+}
+
+/**
+ * native/binding/resource_tracker.cc: the pipe to the resource tracker. All threads of a process have the same one, and
+ * its forked children.
+ */
+export interface NativeResourceTracker {
+  /** `fd` is -1 where there is none; `generation` changes with each tracker. */
+  trackerLink(): [fd: number, generation: number];
+  /**
+   * Takes over `fd` as the pipe, unless another thread has replaced the one of `generation` already: then it is closed,
+   * and the answer is false.
+   */
+  trackerReplace(generation: number, fd: number): boolean;
+  trackerClose(): void;
+  /**
+   * Sends a message as a whole or not at all. Answers 0; 1 when there was no room for it in time; 2 when the tracker
+   * has ended; 3 when there is none. ENAMETOOLONG: more than PIPE_BUF bytes.
+   */
+  trackerTell(message: string, timeoutMs: number): number;
+  /** The file that the addon was loaded from. */
+  addonFile(): string;
 }
 
 /** An open semaphore. */
@@ -577,4 +601,5 @@ export interface Native
     NativeChannel,
     NativeWeakTable,
     NativePipe,
-    NativeSharedMemory {}
+    NativeSharedMemory,
+    NativeResourceTracker {}

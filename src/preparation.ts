@@ -54,6 +54,13 @@ export function load({ bytes, fds }: Received): unknown {
   }
 }
 
+/** The first one. The resource tracker that comes with it is this process's, too. */
+export function loadPreparation({ bytes, fds }: Received): Preparation {
+  const [tracker] = fds;
+  if (tracker !== undefined) native.trackerReplace(native.trackerLink()[1], tracker);
+  return loadFlat(bytes) as Preparation;
+}
+
 /** Its default action, which is not to open the inspector. */
 export function leaveSigusr1(): void {
   const nothing = (): void => {};

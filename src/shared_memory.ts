@@ -14,7 +14,7 @@
  * Nothing here orders accesses: two processes that use the same bytes at a time need a lock.
  *
  * When a process dies: its mappings go with it. The block stays for as long as it has a name or somebody has it
- * mapped; the one that created it unlinks it at its end when it forgot (resource_tracker.ts).
+ * mapped; when all processes of the program have ended that nobody unlinked it, the tracker does (resource_tracker.ts).
  *
  * A program may import this file; so may the layers above it.
  */
@@ -32,7 +32,7 @@ import {
 import { AssertionError, ValueError } from './errors.js';
 import { native } from './native.js';
 import { register as registerReference, registerInternal } from './reduction.js';
-import { register, unregister } from './resource_tracker.js';
+import { expect, register, unregister } from './resource_tracker.js';
 
 // -------------------------------------------------------------------------------------------------
 // Blocks
@@ -45,8 +45,8 @@ export interface SharedMemoryOptions {
   /** Of a new block, in bytes; ignored when an existing one is opened. */
   size?: number | undefined;
   /**
-   * Whether a block that this process creates, and does not unlink, is unlinked at its end. True by default.
-   * A block that is only opened is never unlinked for you.
+   * Whether the block is unlinked when this program ends and nobody in it has unlinked it. True by default, also for a
+   * block that is only opened: a program that opens another one's block, which is to stay, says false.
    */
   track?: boolean | undefined;
 }
@@ -77,6 +77,9 @@ export class SharedMemory {
   readonly #buffer: ArrayBuffer;
   /** Undefined: this version of Node has no Uint8Array of this size. */
   readonly #buf: Uint8Array | undefined;
+  /** Which block it is: the name may be another's by now. */
+  readonly #identity = new BigUint64Array(2);
+  readonly #track: boolean;
 
   /**
    * @throws ValueError: the size of a new block is negative or 0, or an existing one has no name or is empty.
@@ -95,13 +98,13 @@ export class SharedMemory {
     if (name === null && !create) throw new ValueError("'name' can only be None if create=True");
 
     if (create) {
-      const identity = new BigUint64Array(2);
-      [this.#path, this.#buffer] = createBlock(name, size, identity);
-      if (track) register(this.#path, 'shared_memory', identity);
+      [this.#path, this.#buffer] = createBlock(name, size, this.#identity, track);
     } else {
       this.#path = `/${name}`;
-      this.#buffer = attachBlock(this.#path);
+      this.#buffer = attachBlock(this.#path, this.#identity);
+      if (track) register(this.#path, 'shared_memory', false, this.#identity);
     }
+    this.#track = track;
     this.#size = this.#buffer.byteLength;
     this.#buf = viewOf(this.#buffer);
   }
@@ -129,6 +132,11 @@ export class SharedMemory {
     return this.#path.slice(1);
   }
 
+  /** @internal */
+  get _track(): boolean {
+    return this.#track;
+  }
+
   /** In bytes: what was asked for, on macOS rounded up to pages, on Windows where it is opened. Stays after `close()`. */
   get size(): number {
     return this.#size;
@@ -152,7 +160,7 @@ export class SharedMemory {
    */
   unlink(): void {
     native.shmUnlink(this.#path);
-    unregister(this.#path, 'shared_memory');
+    if (this.#track) unregister(this.#path, 'shared_memory', this.#identity);
   }
 
   [Symbol.dispose](): void {
@@ -186,24 +194,32 @@ function createBlock(
   name: string | null,
   size: number,
   identity: BigUint64Array,
+  track: boolean,
 ): [path: string, buffer: ArrayBuffer] {
   if (name !== null) {
     const path = `/${name}`;
-    return [path, native.sharedCreate(path, size, identity)];
+    const buffer = native.sharedCreate(path, size, identity);
+    if (track) register(path, 'shared_memory', true, identity);
+    return [path, buffer];
   }
   for (;;) {
     const path = randomPath();
+    // Nobody else's, unlike a given name: the tracker can know of it before it is there.
+    if (track) expect(path, 'shared_memory');
     try {
-      return [path, native.sharedCreate(path, size, identity)];
+      const buffer = native.sharedCreate(path, size, identity);
+      if (track) register(path, 'shared_memory', true, identity);
+      return [path, buffer];
     } catch (error) {
+      if (track) unregister(path, 'shared_memory');
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
   }
 }
 
-function attachBlock(path: string): ArrayBuffer {
+function attachBlock(path: string, identity: BigUint64Array): ArrayBuffer {
   try {
-    return native.sharedAttach(path);
+    return native.sharedAttach(path, identity);
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (code === 'EINVAL' && syscall === 'mmap') throw new ValueError('cannot mmap an empty file');
@@ -324,9 +340,11 @@ function roomFor(item: unknown, bytes: number): number {
 export interface ShareableListOptions {
   /** The name of the block: of a new one with a sequence, of an existing one without. */
   name?: string | null | undefined;
+  /** Beyond Python: as of SharedMemory. */
+  track?: boolean | undefined;
 }
 
-const LIST_OPTIONS: readonly string[] = ['name'];
+const LIST_OPTIONS: readonly string[] = ['name', 'track'];
 
 /** "0", "17": what an array takes for an index. */
 function indexOf(key: string | symbol): number | undefined {
@@ -405,14 +423,19 @@ export class ShareableList extends Indexed implements Iterable<Item> {
    */
   constructor(sequence?: Iterable<ItemLike> | null, options: ShareableListOptions = {}) {
     super();
-    checkOptions(options, 'ShareableList', 'new ShareableList(items, { name })', LIST_OPTIONS);
-    const { name = null } = options;
+    checkOptions(
+      options,
+      'ShareableList',
+      'new ShareableList(items, { name, track })',
+      LIST_OPTIONS,
+    );
+    const { name = null, track } = options;
     if (name === null || (sequence !== undefined && sequence !== null)) {
       const items = packSequence(sequence ?? []);
       this.#offsets = items.offsets;
       this.#length = items.packed.length;
       const size = (this.#length + 2) * 8 + this.#offsets.at(-1)! + this.#length * 9;
-      this.shm = new SharedMemory({ name, create: true, size });
+      this.shm = new SharedMemory({ name, create: true, size, track });
       try {
         [this.#bytes, this.#view] = viewsOf(this.shm);
         [this.#data, this.#formats, this.#codes] = sectionsOf(this.#length, this.#offsets);
@@ -422,7 +445,7 @@ export class ShareableList extends Indexed implements Iterable<Item> {
         throw error;
       }
     } else {
-      this.shm = new SharedMemory({ name });
+      this.shm = new SharedMemory({ name, track });
       try {
         [this.#bytes, this.#view] = viewsOf(this.shm);
         this.#offsets = readOffsets(this.#view, name);
@@ -724,13 +747,17 @@ function areEqual(item: Item, value: unknown): boolean {
 // -------------------------------------------------------------------------------------------------
 // To other processes: by name. On arrival the block is opened, and is the receiver's to close.
 
+// Whether it is tracked goes along: a block that is to stay stays.
+
+type Sent = [name: string, track: boolean];
+
 registerInternal(SharedMemory, 'SharedMemory', {
-  encode: ({ name }) => name,
-  decode: (name: string) => new SharedMemory({ name }),
+  encode: ({ name, _track }): Sent => [name, _track],
+  decode: ([name, track]: Sent) => new SharedMemory({ name, track }),
 });
 registerInternal(ShareableList, 'ShareableList', {
   except: ['shm'],
-  encode: ({ shm }) => shm.name,
-  decode: (name: string) => new ShareableList(null, { name }),
+  encode: ({ shm: { name, _track } }): Sent => [name, _track],
+  decode: ([name, track]: Sent) => new ShareableList(null, { name, track }),
 });
 registerReference('multiprocessing.shared_memory.Float', Float);

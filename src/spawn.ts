@@ -239,7 +239,7 @@ const OF_A_PROCESS = {
 };
 
 /** The message of a value, which does not lie in the codec's scratch memory. */
-export function messageOf(value: unknown, options?: object): Outgoing {
+function messageOf(value: unknown, options?: object): Outgoing {
   const message = encode(value, options);
   const parts = flatParts(message);
   const own = message.bulk.length === 0 ? parts : parts.slice(0, 2);
@@ -274,7 +274,13 @@ export function messagesFor(
     modules: [...modules].filter((url) => main === null || !('url' in main) || url !== main.url),
   };
   if (refersToMain && main !== null) preparation.importMain = true;
-  return [messageOf(preparation), pickled];
+  return [preparationMessage(preparation), pickled];
+}
+
+/** The only descriptor that comes with it: the resource tracker, where there is one. */
+export function preparationMessage(preparation: Preparation): Outgoing {
+  const [tracker] = native.trackerLink();
+  return { ...messageOf(preparation), fds: tracker < 0 ? [] : [tracker] };
 }
 
 /** What any node is told that this process starts. */

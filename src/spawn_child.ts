@@ -23,6 +23,7 @@ import {
   leaveSigusr1,
   load,
   loadModules,
+  loadPreparation,
   receive,
 } from './preparation.js';
 import {
@@ -32,13 +33,7 @@ import {
   readyFd,
   type BaseProcess,
 } from './process.js';
-import {
-  CHILD_SENTINEL,
-  childSocket,
-  inheritPreparation,
-  type Preparation,
-  WITH_SENTINEL,
-} from './spawn.js';
+import { CHILD_SENTINEL, childSocket, inheritPreparation, WITH_SENTINEL } from './spawn.js';
 import { FrameTransport } from './transport.js';
 
 /** What entry/spawn.ts has for it. */
@@ -106,7 +101,7 @@ export function main({ importModule, codeFile, writeCode }: Beginning): void {
   native.setInheritable(socket, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(socket);
-  const preparation = load(receive(transport)) as Preparation;
+  const preparation = loadPreparation(receive(transport));
   if (preparation.endsWithParent) dieWithParent(preparation.origin.parentPid);
   leaveSigusr1();
   installEnd();

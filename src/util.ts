@@ -34,11 +34,19 @@ export function endChildren(): void {
 
 compiledBeforeFork(endChildren);
 
+const beginnings: (() => void)[] = [];
+
+/** Registers what a process does before it starts a child, each time: what the child is to inherit. */
+export function beforeChildren(step: () => void): void {
+  beginnings.push(step);
+}
+
 /** The process that has arranged for its end; a forked one inherits the number and arranges anew. */
 let arranged: number | undefined;
 
-/** Once per process, at its first child. */
+/** Before each child; arranges for the end of this process at its first one. */
 export function arrangeEnd(): void {
+  for (const step of beginnings) step();
   const self = native.getpid();
   if (arranged !== self) {
     arranged = self;

@@ -29,7 +29,7 @@ import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { problemsOf, requirementsOf } from '../scripts/elf.mjs';
 import manifest from '../package.json' with { type: 'json' };
-import { runOk } from './support/fixture.js';
+import { runFixture, runOk } from './support/fixture.js';
 import { root } from './support/paths.js';
 
 const MINUTES = 60_000;
@@ -41,12 +41,16 @@ const PUBLISHED = [
   /^(binding\.gyp|CMakeLists\.txt|scripts\/(install|toolchain)\.mjs)$/,
   /^lib\/(entry\/)?\w+\.([cm]js|[cm]js\.map|d\.[cm]ts|d\.[cm]ts\.map)$/,
   /^src\/(\w+\/)*[\w-]+(\.d)?\.ts$/,
-  /^native\/(core|core\/win32|binding)\/\w+\.(cc|h)$/,
+  /^native\/(core|core\/win32|binding|tracker)\/\w+\.(cc|h)$/,
+  /^prebuilds\/(linux|darwin)-(x64|arm64)\/multiprocessing-tracker$/,
   /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/node-multiprocessing(\.glibc|\.musl)?\.node$/,
 ];
 
 /** Linux by architecture and C library, macOS by architecture, Windows. */
 const PLATFORMS = 7;
+
+/** Beside the binary, but on Windows. */
+const TRACKER = 'multiprocessing-tracker';
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(2)} MB`;
 
@@ -115,7 +119,7 @@ interface Packed {
   filename: string;
   size: number;
   unpackedSize: number;
-  files: { path: string; size: number }[];
+  files: { path: string; size: number; mode: number }[];
 }
 
 let packed: Packed;
@@ -139,10 +143,12 @@ beforeAll(() => {
   }
   if (!isPrebuilt) {
     mkdirSync(path.join(checkout, here), { recursive: true });
+    const built = path.join(root, 'build/Release');
     cpSync(
-      path.join(root, 'build/Release/multiprocessing.node'),
+      path.join(built, 'multiprocessing.node'),
       path.join(checkout, here, 'node-multiprocessing.node'),
     );
+    if (!windows) cpSync(path.join(built, TRACKER), path.join(checkout, here, TRACKER));
   }
   const { status, stdout, stderr } = npm(checkout, 'pack', '--json', '--ignore-scripts');
   if (status !== 0) throw new Error(`npm pack: ${stderr}`);
@@ -178,8 +184,12 @@ describe('the tarball', () => {
     expect(wanted.filter((file) => !names().includes(file))).toEqual([]);
   });
 
-  it('holds a binary for this platform', () => {
-    expect(names().filter((file) => file.startsWith(here))).toHaveLength(1);
+  it('holds a binary for this platform, and the resource tracker, which can be executed', () => {
+    const binaries = packed.files.filter(({ path: file }) => file.startsWith(here));
+    const [tracker, ...others] = binaries.filter(({ path: file }) => file.endsWith(TRACKER));
+    expect(others).toEqual([]);
+    expect(tracker === undefined ? 'none' : tracker.mode & 0o111).toBe(windows ? 'none' : 0o111);
+    expect(binaries.filter(({ path: file }) => file.endsWith('.node'))).toHaveLength(1);
   });
 
   it('is as small as the README says, with the binaries of all platforms', ({ skip }) => {
@@ -265,6 +275,20 @@ describe('installed where there is no compiler', () => {
     expect(path.relative(installed, stdout.trim()).replaceAll(path.sep, '/')).toMatch(
       PUBLISHED.at(-1)!,
     );
+  });
+
+  it('the resource tracker is started', async ({ skip }) => {
+    skip(windows, 'there is none');
+    skip(failure !== undefined, `npm cannot fetch the dependencies: ${failure}`);
+    const file = path.join(programs, 'tracked.cjs');
+    writeFileSync(
+      file,
+      `const { SharedMemory } = require('node-multiprocessing/sharedMemory');
+      console.log(new SharedMemory({ create: true, size: 8 }).name);
+      process.kill(process.pid, 'SIGKILL');`,
+    );
+    const { stdout, stderr } = await runFixture(file, { cwd: folder, env: environment() });
+    expect(stderr).toContain(`at shutdown: {'/${stdout.trim()}'}`);
   });
 
   it.for(

@@ -25,6 +25,8 @@ void InitWeakTable(Napi::Env env, Napi::Object exports);
 void InitPipe(Napi::Env env, Napi::Object exports);
 // native/binding/shared_memory.cc: shared memory, mappings, named semaphores.
 void InitSharedMemory(Napi::Env env, Napi::Object exports);
+// native/binding/resource_tracker.cc: the pipe to the process that unlinks what was leaked.
+void InitResourceTracker(Napi::Env env, Napi::Object exports);
 // native/binding/resource_sharer.cc: descriptors that are fetched from their sender.
 void InitResourceSharer(Napi::Env env, Napi::Object exports);
 
@@ -42,6 +44,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mp::InitWeakTable(env, exports);
   mp::InitPipe(env, exports);
   mp::InitSharedMemory(env, exports);
+  mp::InitResourceTracker(env, exports);
   mp::InitResourceSharer(env, exports);
   return exports;
 }

@@ -142,11 +142,12 @@ Napi::Value SharedCreate(const Napi::CallbackInfo& info) {
   return buffer;
 }
 
-// sharedAttach(name) → ArrayBuffer
+// sharedAttach(name, identity) → ArrayBuffer
 Napi::Value SharedAttach(const Napi::CallbackInfo& info) {
   const std::string name = Text(info, 0);
   auto block = core::AttachBlock(name);
   if (!block.ok()) return Throw(info.Env(), block.error(), Quoted(name));
+  *IdentityIn(info, 1) = block.value().identity;
   return TableOf(info).Wrap(info.Env(), std::move(block.value().mapping));
 }
 
@@ -156,6 +157,13 @@ Napi::Value SharedUnlink(const Napi::CallbackInfo& info) {
   const auto unlinked = core::UnlinkBlock(name, *IdentityIn(info, 1));
   if (!unlinked.ok()) return Throw(info.Env(), unlinked.error(), Quoted(name));
   return Napi::Boolean::New(info.Env(), unlinked.value());
+}
+
+// sharedIs(name, identity) → whether the name means that object
+Napi::Value SharedIs(const Napi::CallbackInfo& info) {
+  const auto is_it = core::IsBlock(Text(info, 0), *IdentityIn(info, 1));
+  // What cannot be looked at may be there.
+  return Napi::Boolean::New(info.Env(), !is_it.ok() || is_it.value());
 }
 
 // --- semaphores ----------------------------------------------------------------------------------
@@ -280,6 +288,7 @@ void InitSharedMemory(Napi::Env env, Napi::Object exports) {
   Export<SharedCreate>(exports, "sharedCreate", table);
   Export<SharedAttach>(exports, "sharedAttach", table);
   Export<SharedUnlink>(exports, "sharedUnlink");
+  Export<SharedIs>(exports, "sharedIs");
 
   Export<SemOpen>(exports, "semOpen");
   Export<SemUnlink>(exports, "semUnlink");

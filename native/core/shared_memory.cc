@@ -177,7 +177,7 @@ Result<SharedBlock> AttachBlock(const std::string& name) {
   return MapBlock(fd.value().get());
 }
 
-Result<bool> UnlinkBlock(const std::string& name, const FileIdentity& identity) {
+Result<bool> IsBlock(const std::string& name, const FileIdentity& identity) {
   const auto fd = OpenShared(name, O_RDONLY, 0);
   if (!fd.ok()) {
     if (fd.error().errnum == ENOENT) return false;
@@ -186,7 +186,12 @@ Result<bool> UnlinkBlock(const std::string& name, const FileIdentity& identity) 
   const auto status = Stat(fd.value().get());
   if (!status.ok()) return status.error();
   const FileIdentity now = IdentityOf(status.value());
-  if (now.device != identity.device || now.inode != identity.inode) return false;
+  return now.device == identity.device && now.inode == identity.inode;
+}
+
+Result<bool> UnlinkBlock(const std::string& name, const FileIdentity& identity) {
+  const auto is_it = IsBlock(name, identity);
+  if (!is_it.ok() || !is_it.value()) return is_it;
   const auto unlinked = UnlinkShared(name);
   if (unlinked.ok()) return true;
   if (unlinked.error().errnum == ENOENT) return false;

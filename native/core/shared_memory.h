@@ -95,6 +95,8 @@ constexpr uint64_t kAllocatedAtOnce = uint64_t{64} << 20;
 Result<SharedBlock> CreateBlock(const std::string& name, uint64_t size);
 // An existing one, whole. ENOENT; EINVAL, of mmap: it is empty.
 Result<SharedBlock> AttachBlock(const std::string& name);
+// Whether the name still means that object.
+Result<bool> IsBlock(const std::string& name, const FileIdentity& identity);
 // Unlinks the name if it still means that object. False: it does not.
 Result<bool> UnlinkBlock(const std::string& name, const FileIdentity& identity);
 

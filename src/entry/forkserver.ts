@@ -44,6 +44,7 @@ import {
   leaveSigusr1,
   load,
   loadModules,
+  loadPreparation,
   receive,
   whileImporting,
 } from '../preparation.js';
@@ -55,7 +56,6 @@ import {
   inheritPreparation,
   messagesFor,
   type ModuleName,
-  type Preparation,
 } from '../spawn.js';
 import { FrameTransport } from '../transport.js';
 import { endChildren } from '../util.js';
@@ -425,7 +425,7 @@ function runChild(given: Job): void {
   inheritServer(requests, socket);
   tell(socket, replyOf(STARTED, native.getpid()));
   const transport = new FrameTransport(socket);
-  const preparation = load(receive(transport)) as Preparation;
+  const preparation = loadPreparation(receive(transport));
   const message = receive(transport);
   // Nothing else will come.
   if (preparation.endsWithParent) native.dieWithPeer(socket);
@@ -454,7 +454,9 @@ function runChild(given: Job): void {
 function main(): void {
   native.setInheritable(CHILD_SOCKET, false);
   native.setInheritable(REQUESTS, false);
-  const preparation = load(receive(new FrameTransport(CHILD_SOCKET))) as ServerPreparation;
+  const preparation = loadPreparation(
+    receive(new FrameTransport(CHILD_SOCKET)),
+  ) as ServerPreparation;
   if (process.platform === 'linux') native.dieWithPeer(CHILD_SOCKET);
   process.execArgv = preparation.execArgv;
   process.on('SIGINT', () => {});

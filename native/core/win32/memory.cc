@@ -123,6 +123,8 @@ Result<SharedBlock> AttachBlock(const std::string& name) {
   return MapBlock(std::move(section));
 }
 
+// Nobody has to unlink it.
+Result<bool> IsBlock(const std::string&, const FileIdentity&) { return false; }
 Result<void> UnlinkShared(const std::string&) { return {}; }
 Result<bool> UnlinkBlock(const std::string&, const FileIdentity&) { return false; }
 
