@@ -5,6 +5,10 @@
   # The sources are globbed by Node itself (no shell, so Windows has no special case): a new file in
   # native/core or native/binding is picked up by the next configure. CMakeLists.txt builds the same
   # sources for cmake-js and for the tests of the C++ core.
+  'variables': {
+    # 1: with plain POSIX alone, as on macOS, for the tests (npm run test:portable).
+    'plain_posix%': 0
+  },
   'targets': [
     {
       'target_name': 'multiprocessing',
@@ -32,6 +36,10 @@
           'cflags_cc!': ['-std=gnu++20', '-std=gnu++2a', '-std=gnu++17', '-std=gnu++1y', '-fno-rtti'],
           'cflags!': ['-O3', '-Wno-unused-parameter'],
           'cflags_cc': ['-std=gnu++17', '-O2', '-Wall', '-Wextra', '-fvisibility=hidden', '-fvisibility-inlines-hidden']
+        }],
+        ['plain_posix==1', {
+          'defines': ['MP_PLAIN_POSIX'],
+          'include_dirs': ['<(module_root_dir)/test/portable/include']
         }],
         ['OS=="linux"', {
           'defines': ['_GNU_SOURCE'],

@@ -7,13 +7,16 @@
 import os from 'node:os';
 import { defineConfig } from 'vitest/config';
 
+/** As in test/support/fixture.ts. */
+const slowness = Number(process.env['MP_TEST_SLOWNESS'] ?? 1);
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: Math.max(1, Math.min(4, Math.floor(os.availableParallelism() / 2))),
     // Longer than the fixtures' own hard limit, so that a hang is reported with the fixture's output.
-    testTimeout: 60_000,
+    testTimeout: 60_000 * slowness,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
     globalSetup: 'test/support/global_setup.ts',

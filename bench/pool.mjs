@@ -44,6 +44,12 @@ const ROWS = {
       { of: ['python'], name: 'Python', least: 1.3 },
     ],
   },
+  spawn: {
+    label: 'the same, by spawn',
+    ask: { call: 'spawn' },
+    counts: { ours: 1, python: 1 },
+    show: milliseconds,
+  },
   chunks: {
     label: 'map of 100,000 trivial tasks',
     ask: { call: 'chunks' },

@@ -1,6 +1,6 @@
 /**
- * Starting and joining a process that does nothing: this package's Process, forked and spawned, `child_process.fork`, Python's
- * Process and, for orientation, a Worker; in a fresh program and in programs with much live data, with the
+ * Starting and joining a process that does nothing: this package's Process, by each start method, `child_process.fork`,
+ * Python's Process, forked and by a fork server, and, for orientation, a Worker; in a fresh program and in programs with much live data, with the
  * memory that a child costs.
  *
  * Every peer is measured in a process of its own (support/driver.mjs), all in turn, one repetition each, in
@@ -40,6 +40,16 @@ const PEERS = {
     start: () => Driver.node('spawn', peer('ours.mjs'), [], ['spawn']),
     freshOnly: true,
   },
+  forkserver: {
+    label: 'Process (forkserver)',
+    start: () => Driver.node('forkserver', peer('ours.mjs'), [], ['forkserver']),
+    freshOnly: true,
+  },
+  pythonForkserver: {
+    label: "Python's Process (forkserver)",
+    start: () => Driver.python('python forkserver', peer('python.py'), ['forkserver']),
+    freshOnly: true,
+  },
   worker: {
     label: 'Worker (a thread)',
     start: () => Driver.node('worker', peer('worker.mjs'), FLAGS),
@@ -64,7 +74,7 @@ function available() {
   const names = Object.keys(PEERS);
   if (pythonVersion() !== null) return { names, skipped: [] };
   return {
-    names: names.filter((name) => name !== 'python'),
+    names: names.filter((name) => !name.startsWith('python')),
     skipped: ["Python's Process: skipped, there is no python3 here."],
   };
 }
@@ -148,6 +158,19 @@ function spawnNote([{ megabytes, peers }]) {
   ];
 }
 
+/** How many times longer the peers of a child by a fork server take. */
+const LEAST_OF_FORKSERVER = { childProcess: 10, pythonForkserver: 3 };
+
+function forkserverNote([{ megabytes, peers }]) {
+  if (megabytes !== 0) return [];
+  return Object.entries(LEAST_OF_FORKSERVER).flatMap(([name, target]) => {
+    if (peers[name] === undefined) return [];
+    const ratio = peers[name].ms.median / peers.forkserver.ms.median;
+    const missed = ratio < target ? ', MISSED' : '';
+    return `${PEERS[name].label} takes ${ratio.toFixed(1)}× as long as ${PEERS.forkserver.label} (target: ≥ ${target}×${missed}).`;
+  });
+}
+
 function memoryRows({ megabytes, peers }) {
   const row = (label, memory) =>
     memory && [
@@ -180,6 +203,7 @@ function tables(points, notes) {
       notes: [
         ...notes,
         ...spawnNote(points),
+        ...forkserverNote(points),
         `Repetitions per peer: ${points.map(({ megabytes, peers }) => `${peers.ours.ms.count} (${heapLabel(megabytes)})`).join(', ')}. ` +
           'The first fork of a program, with what it prepares once, is counted apart.',
       ],

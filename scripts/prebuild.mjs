@@ -147,12 +147,11 @@ function strip(file) {
   if (process.platform === 'darwin') run('strip', ['-x', file]);
 }
 
-/** A directory in which node-gyp finds the package's sources and leaves its own files. */
-function stage(target) {
-  const directory = path.join(root, 'build/prebuild', target);
+/** Makes a directory in which node-gyp finds the package's sources and leaves its own files. */
+export function stage(directory) {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
-  for (const name of ['native', 'node_modules']) {
+  for (const name of ['native', 'node_modules', 'test']) {
     symlinkSync(path.join(root, name), path.join(directory, name), 'junction');
   }
   for (const name of ['binding.gyp', 'package.json']) {
@@ -224,7 +223,8 @@ function publishTracker(target, directory) {
 /** By node-gyp, in a directory of its own; answers the binary's path. */
 function compile(target) {
   const [, arch] = target.split('-');
-  const directory = stage(target);
+  const directory = path.join(root, 'build/prebuild', target);
+  stage(directory);
   const code = runBin(
     'node-gyp',
     ['rebuild', '--release', '--jobs=max', '--silent', `--arch=${arch}`, ...headerArguments()],

@@ -1,17 +1,20 @@
 /**
  * What can be tested of linux-arm64 on another Linux machine: `npm run test:arm64`.
  *
- * The tests of the C++ core, and then the prebuilt addon in an arm64 Node from npm, under qemu-user. qemu is many
+ * The tests of the C++ core, and then the prebuilt addon in an arm64 Node from npm, under qemu-user: a first program,
+ * and the conformance suites of processes, locks, queues and shared memory, under fork and spawn. qemu is many
  * times slower, and not Linux in all things: what it cannot do is listed below, and said. On an arm64
  * machine the ordinary tests are the better ones, and this says so.
+ *
+ * `npm run test:arm64 -- <vitest's arguments>` runs other suites, or some of their tests, and nothing else.
  */
 
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { prebuild, prebuildOf } from './prebuild.mjs';
-import { installMissingTools, missingTools, root, run } from './toolchain.mjs';
+import { installMissingTools, missingTools, root, run, runBin } from './toolchain.mjs';
 
 const TRIPLE = 'aarch64-linux-gnu';
 const COMPILER = `${TRIPLE}-g++`;
@@ -32,9 +35,22 @@ const EMULATOR_CANNOT = [
   'spawn: looks along PATH when asked to',
   'spawn: file actions open, close and copy',
   'spawn: a group or a session of its own',
-  // Its /proc/self/stat is made up, and differs from what others see of the process.
+  // Its /proc/self/stat is made up, and differs from what others see of a thread.
   'owner: what has ended is dead, a zombie too; an orphan is nobody',
 ];
+
+/** Tests of the package that need what qemu-user has not: their title, and why. */
+const EMULATOR_CANNOT_RUN = [];
+
+/** The conformance suites that run there. */
+const SUITES = [
+  'test/start_method/fork.test.ts',
+  'test/start_method/fork_queues.test.ts',
+  'test/start_method/fork_synchronize.test.ts',
+  'test/start_method/spawn.test.ts',
+];
+/** How many times longer than on a machine of its own. */
+const SLOWNESS = 12;
 
 /** What a program of the package prints there: it is loaded, counts, forks, locks and sends. */
 const SMOKE = path.join(root, 'test/support/arm64_smoke.cjs');
@@ -144,6 +160,39 @@ async function smoke() {
   });
 }
 
+/** A program that is an arm64 Node to whoever starts it. */
+function writeNode() {
+  const file = path.join(root, 'build/arm64/node');
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, `#!/bin/sh\nexec ${QEMU} -L ${LIBRARIES} ${fetchNode()} "$@"\n`);
+  chmodSync(file, 0o755);
+  return file;
+}
+
+/** Tests run here, and what they start in the emulator. Answers the exit code. */
+function testPackage(args) {
+  const file = prebuildOf('linux-arm64');
+  if (!existsSync(file)) prebuild('linux-arm64');
+  const node = writeNode();
+  const env = {
+    ...process.env,
+    PREBUILDS_ONLY: '1',
+    MP_TEST_NODE: node,
+    MP_TEST_SLOWNESS: String(SLOWNESS),
+    // What process.execPath is there: this kernel runs no arm64 program by its name.
+    MP_TEST_EXEC_PATH: node,
+    NODE_OPTIONS: `--require=${path.join(root, 'test/support/exec_path.cjs')}`,
+  };
+  const skipped = EMULATOR_CANNOT_RUN.map(([title]) => title.replaceAll(/[^\w ]/g, '\\$&'));
+  const filter = skipped.length === 0 ? [] : ['-t', `^(?!.*(?:${skipped.join('|')})$)`];
+  for (const [title, why] of EMULATOR_CANNOT_RUN) console.log(`not under qemu, ${why}: ${title}`);
+  // Each as it is done: a file takes many minutes.
+  const options = ['run', '--reporter=verbose'];
+  return runBin('vitest', [...options, ...(args.length > 0 ? args : [...SUITES, ...filter])], {
+    env,
+  });
+}
+
 if (process.arch === 'arm64') {
   console.log('this machine is arm64: npm test, npm run test:native');
   process.exit(0);
@@ -165,6 +214,8 @@ if (missing.length > 0) {
   );
   process.exit(1);
 }
+const asked = process.argv.slice(2);
+if (asked.length > 0) process.exit(testPackage(asked));
 const corePassed = await testCore();
 await smoke();
-if (!corePassed) process.exitCode = 1;
+if (testPackage([]) !== 0 || !corePassed) process.exitCode = 1;

@@ -75,8 +75,37 @@ export function checkOptions(
   if (typeof options !== 'object' || options === null) {
     throw new TypeError(`${what} takes one options object: ${usage}`);
   }
+  checkNames(options, names, `${what}() `);
+}
+
+/** @throws TypeError an option that is not in `names`: it would be lost in silence. */
+export function checkNames(options: object, names: readonly string[], who = ''): void {
   for (const key of Object.keys(options)) {
-    if (!names.includes(key)) throw new TypeError(`${what}() got an unexpected option '${key}'`);
+    if (!names.includes(key)) throw new TypeError(`${who}got an unexpected option '${key}'`);
+  }
+}
+
+export function checkCallable(fn: unknown, name: string): asserts fn is Function {
+  if (typeof fn !== 'function') throw wrongType(name, 'a function', fn);
+}
+
+export function checkIterable(
+  value: unknown,
+  name: string,
+  wanted = 'iterable',
+): asserts value is Iterable<unknown> {
+  if (
+    typeof (value as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] !==
+    'function'
+  ) {
+    throw wrongType(name, wanted, value);
+  }
+}
+
+/** Of workers: none, or a function. */
+export function checkInitializer(initializer: unknown): void {
+  if (initializer !== undefined && initializer !== null && typeof initializer !== 'function') {
+    throw new TypeError('initializer must be a callable');
   }
 }
 
@@ -128,10 +157,8 @@ export function checkEach<T>(
   name: string,
   check: (item: unknown, name: string) => T,
 ): T[] {
-  if (typeof (items as Iterable<unknown> | null | undefined)?.[Symbol.iterator] !== 'function') {
-    throw wrongType(name, 'an iterable', items);
-  }
-  return Array.from(items as Iterable<unknown>, (item, index) => check(item, `${name}[${index}]`));
+  checkIterable(items, name, 'an iterable');
+  return Array.from(items, (item, index) => check(item, `${name}[${index}]`));
 }
 
 /** A signal by its name ('SIGTERM') or its number. The system judges numbers. */

@@ -82,8 +82,8 @@ export function onBlocking(service: () => void): () => void {
   return () => services.delete(service);
 }
 
-/** For a service that blocks in slices of its own: has the others called. Answers whether there are any. */
-export function serveOthers(own: () => void): boolean {
+/** Has the services called, but for the one that blocks in slices of its own. Answers whether there are any. */
+export function serveOthers(own?: () => void): boolean {
   let others = false;
   for (const service of services) {
     if (service === own) continue;
@@ -113,7 +113,7 @@ export function waitInSlices(
     const slice = services.size > 0 ? SERVICE_MS : SLICE_MS;
     if (wait(Math.max(0, Math.min(left, slice)))) return true;
     if (left <= slice) return false;
-    for (const service of services) service();
+    serveOthers();
   }
 }
 

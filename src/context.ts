@@ -104,28 +104,34 @@ function quotedList(names: readonly string[]): string {
   return names.length === 0 ? 'none' : names.map((name) => `'${name}'`).join(', ');
 }
 
-/** @throws RuntimeError the context's processes are not forked, which `what` needs in this version. */
-export function requireFork(context: { getStartMethod?: () => string | null }, what: string): void {
-  const method = context.getStartMethod?.() ?? 'fork';
-  if (method === 'fork') return;
-  throw new RuntimeError(
-    `${what} with the start method '${method}' is not available in this version: use getContext('fork')`,
-  );
+/** Start methods whose processes have, when they start, all that this process has. */
+const COPYING: readonly string[] = ['fork'];
+
+/** What says by which start method processes are made: a context, or what a program has in its place. */
+interface Maker {
+  Process: { readonly startMethod?: string | null };
+  getStartMethod?: (() => string | null) | undefined;
+}
+
+/** Whether the processes of a context have, when they start, all that this process has. */
+export function startsCopies({ Process: { startMethod }, getStartMethod: ask }: Maker): boolean {
+  return COPYING.includes(startMethod ?? ask?.() ?? getStartMethod()!);
 }
 
 /**
  * A Pool class bound to a context. It stands for the one in pool/, which is loaded with the first pool: an import need
  * not pay for it.
  */
-function poolOf(context: () => PoolContext & Pick<Context, 'getStartMethod'>): PoolConstructor {
+function poolOf(of: () => Pick<Context, 'Process' | 'getStartMethod'>): PoolConstructor {
   function Pool(...given: unknown[]): object {
     if (new.target === undefined) {
       throw new TypeError("Class constructor Pool cannot be invoked without 'new'");
     }
-    requireFork(context(), 'a Pool');
     const { Pool: Real } = lazyPart<typeof PoolPart>('pool');
     Object.setPrototypeOf(Pool.prototype, Real.prototype);
-    return Reflect.construct(Real, [context(), given], new.target) as object;
+    const maker = of();
+    const context: PoolContext = { Process: maker.Process, areCopies: startsCopies(maker) };
+    return Reflect.construct(Real, [context, given], new.target) as object;
   }
   return Pool as unknown as PoolConstructor;
 }

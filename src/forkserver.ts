@@ -147,7 +147,8 @@ function ensureRunning(): Server {
 
 /** Answers its wait status, where it is ours to know. */
 function forget(gone: Server): number | null {
-  if (server === gone) server = undefined;
+  if (server !== gone) return null;
+  server = undefined;
   native.close(gone.requests);
   if (gone.own === undefined) return null;
   native.close(gone.own.lifeline);
@@ -190,6 +191,8 @@ function launchServer(): Server {
   noteEnvironment();
   const launched = { requests, proven: false, own: { pid, owner: native.getpid(), lifeline } };
   sendUnlessGone(lifeline, [message]);
+  // A Worker may end long before the process does.
+  if (!native.isMainThread()) process.once('exit', () => void forget(launched));
   return launched;
 }
 

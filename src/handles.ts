@@ -29,7 +29,7 @@ import { native } from './native.js';
 const RING = 0xbe;
 
 /** The receiver confirms each descriptor where a queued one is lost with its sender. */
-const ACKNOWLEDGE = process.platform === 'darwin';
+const ACKNOWLEDGE = native.plainPosix;
 const ACK = 0x41; // 'A'
 
 /**
@@ -48,7 +48,9 @@ export function sendHandle(
   native.sendFds(conn.fileno(), Uint8Array.of(1), [handle], 0);
   if (!ACKNOWLEDGE) return;
   const answer = new Uint8Array(1);
-  if (native.read(conn.fileno(), answer, 1) !== 1 || answer[0] !== ACK) {
+  let got = native.read(conn.fileno(), answer, 1);
+  while (got === 1 && answer[0] === RING) got = native.read(conn.fileno(), answer, 1);
+  if (got !== 1 || answer[0] !== ACK) {
     throw new RuntimeError('did not receive acknowledgement of fd');
   }
 }

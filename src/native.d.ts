@@ -97,6 +97,11 @@ export interface NativePosix {
    * elsewhere.
    */
   setPdeathsig(signal: number): void;
+  /**
+   * The process is killed when its parent has ended, however: what setPdeathsig does where there is such a thing. By a
+   * thread; looks four times a second.
+   */
+  endWithParent(parent: number): void;
   /** Blocks this thread; not a negative number or NaN. */
   sleepMs(milliseconds: number): void;
   schedSetaffinity(pid: number, cpus: number[]): void;
@@ -114,6 +119,8 @@ export interface NativePosix {
 
   /** Absent: what this platform does not have. */
   readonly posixConstants: { readonly [name in PosixConstant]: number };
+  /** Whether it does with what POSIX and macOS have: on macOS, and in the build of `npm run test:portable`. */
+  readonly plainPosix: boolean;
 }
 
 /** The constants that Node's own `os.constants` and `fs.constants` lack. */
@@ -399,9 +406,9 @@ export interface Channel {
   get(bytes: Uint8Array, token: number): number;
   /**
    * The same, and the claim of this number says which message it is before it is taken. -4: the next one's tag is newer
-   * than `newest`, and it stays.
+   * than `own`, and it stays; -5: it is older, and newer than `orphaned`.
    */
-  get(bytes: Uint8Array, token: number, claim: number, newest: number): number;
+  get(bytes: Uint8Array, token: number, claim: number, own: number, orphaned: number): number;
   /** The sizes of the parts of the message that was found to be large. */
   sizes(): number[];
   /** As `get`; -3: it was large, had the sizes of these parts, and they are filled. */
@@ -410,8 +417,11 @@ export interface Channel {
     bytes: Uint8Array,
     token: number,
     claim?: number,
-    newest?: number,
+    own?: number,
+    orphaned?: number,
   ): number;
+  /** Whether another message was taken than the first `taken`, modulo 2 ** 31; false: none in time, or `wakeAll`. */
+  waitForTake(taken: number, timeoutMs: number, recalls: number): boolean;
   /** Whoever waits for a message waits no longer. */
   wakeAll(): void;
   size(): number;

@@ -74,6 +74,7 @@ export function leaveSigusr1(): void {
 /** As node was started. */
 const BEGINNING = process.argv.slice(0, 2);
 const loaded = new Set<string>();
+const exported = new Set<object>();
 let importing = false;
 const beginnings = new AsyncLocalStorage<true>();
 /** The import has begun what goes on: what is not of the target's asynchronous context may be of that. */
@@ -103,13 +104,29 @@ const keyOf = (name: ModuleName): string => ('file' in name ? name.file : name.u
 
 async function loadInTurn(names: readonly ModuleName[]): Promise<void> {
   for (const name of names) {
+    let exports: object;
     if ('file' in name) {
-      createRequire(name.file)(name.file);
+      exports = createRequire(name.file)(name.file) as object;
     } else {
-      registerModule(name.url, await importModule(name.url));
+      exports = await importModule(name.url);
+      registerModule(name.url, exports);
     }
     loaded.add(keyOf(name));
+    exported.add(exports);
   }
+}
+
+/** One that a module exports which was loaded here. */
+export function anyFunction(): (() => void) | undefined {
+  for (const exports of exported) {
+    try {
+      const found = Object.values(exports ?? {}).find((value) => typeof value === 'function');
+      if (found !== undefined) return found as () => void;
+    } catch {
+      // What it exports is behind a getter that throws.
+    }
+  }
+  return undefined;
 }
 
 /** What the import of the main module has begun may still start something. */

@@ -583,6 +583,9 @@ export function bootstrap(self: BaseProcess, atEnd: () => void): void {
   state.settled = false;
   state.pending = TARGET;
   state.atEnd = atEnd;
+  const { startMethod } = self.constructor as typeof BaseProcess;
+  // As CPython: who was started by the class of a context goes on by its method.
+  if (startMethod !== null) tellMethod?.(startMethod);
   onUncaught(reportUncaught);
   onChildExit(finish);
   let result: unknown;

@@ -27,6 +27,7 @@ import type { AsyncOptions } from './process.js';
 import {
   decode,
   encode,
+  missingModule,
   prepareCodec,
   registerInternal,
   type EncodeContext,
@@ -51,7 +52,7 @@ const NO_BULK: readonly ArrayBuffer[] = [];
 const SLICE_MS = 250;
 
 /** How native/binding/channel.cc answers when it is not a number of bytes. */
-const Got = { nothing: -1, sizes: -2, large: -3, refused: -4 } as const;
+const Got = { nothing: -1, sizes: -2, large: -3, refused: -4, notYet: -5 } as const;
 
 /** Not an item. */
 export const NOTHING = Symbol('nothing');
@@ -80,6 +81,8 @@ const LABEL_BYTES = 8;
 const LABELLED_MS = 1000;
 /** There is an item, which the caller must not have. */
 export const REFUSED = Symbol('refused');
+/** There is one that others are to have first. */
+export const NOT_YET = Symbol('not yet');
 
 /** Whether a message is being read in `inbox`: a hook that gets another one meanwhile needs room of its own. */
 let reading = false;
@@ -387,6 +390,7 @@ export class Channel<T> extends Piece {
 
   /** Of the item that was taken last. */
   label: Label = [0, 0];
+  #unread: (() => T) | undefined;
 
   /**
    * Puts an item with a label of two numbers of 32 bits. `tag` counts upwards, modulo 256: see `take`.
@@ -439,19 +443,25 @@ export class Channel<T> extends Piece {
    * The next item, if there is one; `label` is its label, also when the item cannot be read.
    *
    * @param claim the number of the caller's claim: the shared word that says which item it has.
-   * @param newest REFUSED: the item's tag is beyond this one, and it stays.
+   * @param own the caller's tag. REFUSED: the item's is a newer one, and it stays.
+   * @param orphaned NOT_YET: it is older, and beyond this one.
    * @throws UnpicklingError
    */
-  take(claim: number, newest: number): T | Nothing | typeof REFUSED {
+  take(
+    claim: number,
+    own: number,
+    orphaned: number,
+  ): T | Nothing | typeof REFUSED | typeof NOT_YET {
     const room = reading ? Buffer.allocUnsafeSlow(MOST_SMALL) : inbox;
     const me = this.#me();
     for (let parts: Buffer[] | undefined; ;) {
       const got =
         parts === undefined
-          ? this.#native.get(room, me, claim, newest)
-          : this.#native.getInto(parts, room, me, claim, newest);
+          ? this.#native.get(room, me, claim, own, orphaned)
+          : this.#native.getInto(parts, room, me, claim, own, orphaned);
       if (got === Got.nothing) return NOTHING;
       if (got === Got.refused) return REFUSED;
+      if (got === Got.notYet) return NOT_YET;
       if (got >= 0) return this.#readLabelled(room, got, NO_BULK);
       if (got === Got.large) {
         const [head, ...bulk] = parts!;
@@ -465,7 +475,20 @@ export class Channel<T> extends Piece {
   #readLabelled(head: Buffer, length: number, bulk: readonly ArrayBuffer[]): T {
     const end = length - LABEL_BYTES;
     this.label = [head.readUInt32LE(end), head.readUInt32LE(end + 4)];
-    return read(head, end, bulk) as T;
+    try {
+      return read(head, end, bulk) as T;
+    } catch (error) {
+      if (missingModule(error) !== undefined) {
+        const kept = Buffer.from(head.subarray(0, end));
+        this.#unread = () => read(kept, end, bulk) as T;
+      }
+      throw error;
+    }
+  }
+
+  /** Once the module is there for want of which (`missingModule`) the latest item could not be read. @throws as `take`. */
+  takeAgain(): T {
+    return this.#unread!();
   }
 
   /**

@@ -30,7 +30,7 @@ import { ERROR_CLASSES, PicklingError, UnpicklingError } from './errors.js';
 import type * as Handles from './handles.js';
 import { lazyPart } from './lazy_builtin.js';
 import { beginLending, endLending, takeBack } from './loans.js';
-import { registerName, registerNamespace, registryVersion } from './registry.js';
+import { missing, registerName, registerNamespace, registryVersion } from './registry.js';
 
 export { registerInternal };
 export { BULK_MIN } from './codec/format.js';
@@ -67,6 +67,11 @@ export const decode: typeof Codec.decode = (head, start, end, bulk, fds) =>
 /** Whether other processes find the function by a name. */
 export function hasReference(value: object): boolean {
   return prepareCodec().referenceOf(value) !== undefined;
+}
+
+/** Of what `decode` threw: the ES module that has to be imported and registered first. */
+export function missingModule(error: unknown): string | undefined {
+  return missing.get(error as object);
 }
 
 /** Grows with every registration. */

@@ -25,12 +25,14 @@ import { createRequire, isBuiltin } from 'node:module';
 import { isAbsolute, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UnpicklingError } from './errors.js';
+import { lazyPart } from './lazy_builtin.js';
 import { moduleLoaderGetter, type ModuleLoader } from './node_internals.js';
 import {
   BUILTIN,
   FILE,
   GLOBAL,
   KIN,
+  missing,
   namespaces,
   REGISTERED,
   type Reference,
@@ -261,9 +263,13 @@ function placeOf(kind: number, where: string): string {
   return kind === BUILTIN ? `node:${where}` : `the module ${where}`;
 }
 
+/** What a worker of a pool runs: the program may never have made a pool there. */
+const POOL_WORKER = 'multiprocessing.pool.work';
+
 function rootOf(kind: number, where: string, names: readonly string[]): unknown {
   switch (kind) {
     case REGISTERED: {
+      if (where === POOL_WORKER && !registered.has(where)) lazyPart('pool');
       const found = registered.get(where);
       if (found !== undefined && names.length === 0) return found;
       throw new UnpicklingError(
@@ -302,11 +308,13 @@ function requireUrl(url: string): unknown {
       cause = error;
     }
   }
-  throw new UnpicklingError(
+  const error = new UnpicklingError(
     `the ES module ${url} is not known in this process, and cannot be loaded synchronously: import it ` +
       'here before, and name it there with reduction.registerModule(import.meta.url, namespace)',
     cause === undefined ? {} : { cause },
   );
+  missing.set(error, url);
+  throw error;
 }
 
 function loaded(file: string): unknown {

@@ -29,6 +29,8 @@ export const registered = new Map<string, unknown>();
 export const references = new WeakMap<object, Reference>();
 /** ES modules by URL. */
 export const namespaces = new Map<string, Record<string, unknown>>();
+/** Of errors about references to ES modules that are not loaded here: the URLs. */
+export const missing = new WeakMap<object, string>();
 let changes = 0;
 
 /** Grows with every registration: what was concluded before may be wrong since. */

@@ -5,13 +5,17 @@
  * its working directory. Through a socket, descriptor 3, it gets two messages: what it has to know and to load first
  * (`Preparation`), and then the Process itself, which can be read only when the functions and classes that it names are
  * there. Descriptors of locks, queues and connections in it come along; no others are inherited but stdout and stderr.
+ * macOS shuts sockets that are under way and that their sender has closed, as a parent does that hands over one end of a
+ * Pipe: there the descriptors are inherited.
  *
  * What cannot be sent is found before there is a child: nothing is left behind by a PicklingError.
  *
  * When the child dies before it has read its messages, its exit code tells. When the parent dies, the child finds the
  * end of the socket, and leaves.
  *
- * Loaded with the first process that is spawned, by popen/spawn.ts and context.ts alone.
+ * A fork server is started and told in the same way (forkserver.ts).
+ *
+ * Loaded with the first process that is spawned, by popen/spawn.ts, forkserver.ts, context.ts and entry/ alone.
  */
 
 import { readdirSync } from 'node:fs';
@@ -69,8 +73,12 @@ export const CHILD_SENTINEL = 4;
 /** Of what compiled.ts says. */
 export const CHILD_CODE = 5;
 const SOCKET_ARGUMENT = 'socket=';
+/** The first one that its Process has, where they are inherited. */
+export const FIRST_OF_PROCESS = 6;
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
+/** And: so many descriptors of its Process are inherited. */
+export const WITH_DESCRIPTORS = 'descriptors=';
 
 /** In the child: a handle of Windows has the same number there as here, and the child is told. */
 export function childSocket(): number {
@@ -382,6 +390,7 @@ function requestOf(
  * @param socket becomes CHILD_SOCKET, `second` becomes CHILD_SENTINEL.
  * @param options of node, besides this process's own.
  * @param entry a file of lib/entry.
+ * @param descriptors become FIRST_OF_PROCESS and those that follow.
  */
 export function launchNode(
   socket: number,
@@ -389,6 +398,7 @@ export function launchNode(
   options: readonly string[],
   entry: string,
   args: readonly string[],
+  descriptors: readonly number[] = [],
 ): number {
   if (process.platform === 'win32') {
     // Standard input is empty, output goes where ours does, and of handles the child inherits the socket alone.
@@ -399,7 +409,7 @@ export function launchNode(
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
-    while (fd <= CHILD_CODE) {
+    while (fd < FIRST_OF_PROCESS + descriptors.length) {
       fd = native.dup(fd);
       above.push(fd);
     }
@@ -424,13 +434,20 @@ export function launchNode(
       ...(code === undefined
         ? []
         : [{ kind: DUP2, fd: raise(code.fd), target: CHILD_CODE } as const]),
+      ...descriptors.map(
+        (fd, i) => ({ kind: DUP2, fd: raise(fd), target: FIRST_OF_PROCESS + i }) as const,
+      ),
     ];
     const kept = new Set<number>(given.map(({ target }) => target));
     return native.spawn(
       requestOf(
         options,
         entry,
-        [...args, ...(code === undefined ? [] : [code.use])],
+        [
+          ...args,
+          ...(descriptors.length === 0 ? [] : [`${WITH_DESCRIPTORS}${descriptors.length}`]),
+          ...(code === undefined ? [] : [code.use]),
+        ],
         [
           { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
           ...output,
@@ -449,8 +466,13 @@ export function launchNode(
 /** A child that runs, and that waits for what it is to do. */
 export interface Launched {
   pid: number;
-  /** Sends it. Blocks while there is more than the system's buffer takes, until the child has read it. */
-  deliver(): void;
+  /**
+   * Sends it: what is more than the system's buffer takes when the child reads it.
+   *
+   * @param milliseconds negative: for as long as that lasts.
+   * @returns whether all was sent.
+   */
+  deliver(milliseconds: number): boolean;
   close(): void;
 }
 
@@ -468,10 +490,14 @@ export function launchSpawned(
 ): Launched {
   checkNotImportingMain();
   const messages = messagesFor(child, startMethod);
+  const pickled = messages.at(-1)!;
+  const inherited = native.plainPosix ? pickled.fds : [];
+  if (native.plainPosix) pickled.fds = [];
   const [ours, theirs] = native.socketpair(SOCK_STREAM, true);
   let pid: number;
   try {
-    pid = launchNode(theirs, sentinel, [], 'spawn', sentinel === undefined ? [] : [WITH_SENTINEL]);
+    const args = sentinel === undefined ? [] : [WITH_SENTINEL];
+    pid = launchNode(theirs, sentinel, [], 'spawn', args, inherited);
   } catch (error) {
     native.close(ours);
     throw error;
@@ -480,14 +506,18 @@ export function launchSpawned(
   }
   return {
     pid,
-    deliver() {
+    deliver(milliseconds) {
       const transport = new FrameTransport(ours);
       try {
-        for (const message of messages) transport.send({ ...message, child: pid }, -1);
+        for (const message of messages) message.child = pid;
+        for (; messages.length > 0; messages.shift()) {
+          if (!transport.send(messages[0]!, milliseconds)) return false;
+        }
       } catch (error) {
         // It has ended already: its exit code tells.
         if (!/^(EPIPE|ECONNRESET)$/.test((error as NodeJS.ErrnoException).code ?? '')) throw error;
       }
+      return true;
     },
     close() {
       native.close(ours);

@@ -33,7 +33,14 @@ import {
   readyFd,
   type BaseProcess,
 } from './process.js';
-import { CHILD_SENTINEL, childSocket, inheritPreparation, WITH_SENTINEL } from './spawn.js';
+import {
+  CHILD_SENTINEL,
+  childSocket,
+  FIRST_OF_PROCESS,
+  inheritPreparation,
+  WITH_DESCRIPTORS,
+  WITH_SENTINEL,
+} from './spawn.js';
 import { FrameTransport } from './transport.js';
 
 /** What entry/spawn.ts has for it. */
@@ -87,6 +94,12 @@ function installEnd(): void {
   };
 }
 
+function inheritedDescriptors(): number[] {
+  const told = process.argv.find((text) => text.startsWith(WITH_DESCRIPTORS));
+  const count = told === undefined ? 0 : Number(told.slice(WITH_DESCRIPTORS.length));
+  return Array.from({ length: count }, (_, i) => FIRST_OF_PROCESS + i);
+}
+
 // -------------------------------------------------------------------------------------------------
 
 /** Now, when it has just told something: later its pid may be another's. */
@@ -98,7 +111,8 @@ export function main({ importModule, codeFile, writeCode }: Beginning): void {
   importBy(importModule);
   if (codeFile !== undefined) native.setInheritable(codeFile, false);
   const socket = childSocket();
-  native.setInheritable(socket, false);
+  const inherited = inheritedDescriptors();
+  for (const fd of [socket, ...inherited]) native.setInheritable(fd, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
   const transport = new FrameTransport(socket);
   const preparation = loadPreparation(receive(transport));
@@ -113,7 +127,9 @@ export function main({ importModule, codeFile, writeCode }: Beginning): void {
     try {
       // Its classes; nearly every main module has loaded them.
       lazyPart('index');
-      self = load(receive(transport)) as BaseProcess;
+      const message = receive(transport);
+      message.fds.push(...inherited);
+      self = load(message) as BaseProcess;
     } catch (error) {
       dieOf(error);
     }

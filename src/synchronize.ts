@@ -1142,6 +1142,17 @@ function slotsOf(parties: number): number {
 
 type Outcome = 'open' | 'released' | 'broken';
 
+/** What one of the parties runs: a function or, for Python's `__call__`, an object with `call()`. */
+export type BarrierAction = (() => unknown) | { call(): unknown };
+
+function isAction(action: object | number | string): action is BarrierAction {
+  return typeof (action as { call?: unknown }).call === 'function';
+}
+
+function act(action: BarrierAction | null): unknown {
+  return typeof action === 'function' ? action() : action?.call();
+}
+
 /**
  * A rendezvous of a fixed number of processes or tasks, again and again. Mirrors `multiprocessing.Barrier`.
  *
@@ -1151,7 +1162,7 @@ type Outcome = 'open' | 'released' | 'broken';
  */
 export class Barrier {
   readonly #parties: number;
-  readonly #action: (() => unknown) | null;
+  readonly #action: BarrierAction | null;
   readonly #timeout: number | null | undefined;
   readonly #lock: BarrierLock;
   readonly #segment: Segment;
@@ -1160,30 +1171,30 @@ export class Barrier {
 
   /**
    * @param parties how many must wait before all go on.
-   * @param action what one of them runs before.
+   * @param action what one of them runs before: a function, or an object with `call()`.
    * @param timeout seconds, for waits that name none.
    * @throws ValueError fewer than one party.
    */
-  constructor(parties: number, action?: (() => unknown) | null, timeout?: number | null);
+  constructor(parties: number, action?: BarrierAction | null, timeout?: number | null);
   /** @internal */
   constructor(
     parties: number,
-    action: (() => unknown) | null | undefined,
+    action: BarrierAction | null | undefined,
     timeout: number | null | undefined,
     place: Place,
     lock: Place,
   );
   constructor(
     parties: number,
-    action?: (() => unknown) | null,
+    action?: BarrierAction | null,
     timeout?: number | null,
     place?: unknown,
     lock?: unknown,
   ) {
     this.#parties = checkInt(parties, 'parties');
     if (parties < 1) throw new ValueError('parties must be > 0');
-    if (action !== undefined && action !== null && typeof action !== 'function') {
-      throw wrongType('action', 'a function', action);
+    if (action !== undefined && action !== null && !isAction(action)) {
+      throw wrongType('action', 'a function or an object with call()', action);
     }
     this.#action = action ?? null;
     timeoutMs(timeout);
@@ -1374,7 +1385,7 @@ export class Barrier {
 
   #actAndRelease(): void {
     try {
-      this.#action?.();
+      act(this.#action);
     } catch (error) {
       this.#break();
       throw error;
@@ -1384,7 +1395,7 @@ export class Barrier {
 
   async #actAndReleaseAsync(): Promise<void> {
     try {
-      await this.#action?.();
+      await act(this.#action);
     } catch (error) {
       this.#break();
       throw error;
@@ -1460,7 +1471,7 @@ interface BarrierReference {
   lock: LockReference;
   parties: number;
   timeout: number | null;
-  action: (() => unknown) | null;
+  action: BarrierAction | null;
 }
 
 /** @throws UnpicklingError it is no place of such an object. */

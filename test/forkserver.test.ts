@@ -86,11 +86,18 @@ describe('one server', () => {
         if (!isMainThread) parentPort.postMessage([ask(tellServer), run(nothing)]);
         else {
           const worker = new Worker(new URL(import.meta.url));
-          worker.on('message', ([server, code]) => print([server === ask(tellServer), code]));
+          worker.on('message', ([server, code]) => {
+            const seen = [server === ask(tellServer), code];
+            worker.once('exit', () => {
+              // Reaped, too.
+              try { process.kill(server, 0); seen.push('lives'); } catch (error) { seen.push(error.code); }
+              print(seen);
+            });
+          });
         }`,
       ),
     );
-    expect(answer).toEqual([false, 0]);
+    expect(answer).toEqual([false, 0, 'ESRCH']);
   });
 
   test('leaves with the program, whatever its children have open', async () => {
@@ -115,6 +122,25 @@ describe('one server', () => {
       ),
     );
     expect(answer).toEqual([0, true, -2]);
+  });
+
+  test('signals that arrive meanwhile interrupt nothing, here and there', async () => {
+    const codes = await runJson(
+      program(
+        '',
+        `process.on('SIGUSR2', () => {});
+        const server = ask(tellServer);
+        const { spawn } = await import('node:child_process');
+        const loop = 'while kill -USR2 ' + process.pid + ' && kill -WINCH ' + server + '; do :; done';
+        const sender = spawn('sh', ['-c', loop], { stdio: 'ignore' });
+        const codes = Array.from({ length: 20 }, () => run(nothing));
+        // A flood of signals may have cost libuv the one that tells of its end.
+        sender.unref();
+        sender.kill('SIGKILL');
+        print(codes);`,
+      ),
+    );
+    expect(codes).toEqual(Array.from({ length: 20 }, () => 0));
   });
 
   test('many who ask at once, in many processes', async () => {
@@ -200,6 +226,43 @@ describe('what children have', () => {
       ),
     );
     expect(answer).toEqual(['ForkServerProcess-1', 'MainProcess', true, false, true, 0]);
+  });
+
+  test('all of node: sockets, threads, WebAssembly, files, programs, further children', async () => {
+    const answers = await runJson(
+      program(
+        `import http from 'node:http';
+        import { execFile } from 'node:child_process';
+        import { pbkdf2 } from 'node:crypto';
+        import { promisify } from 'node:util';
+        import { Worker } from 'node:worker_threads';
+        export async function everything(answers) {
+          const server = http.createServer((_, response) => response.end('hello')).listen(0, '127.0.0.1');
+          await new Promise((resolve) => server.once('listening', resolve));
+          const seen = [await (await fetch('http://127.0.0.1:' + server.address().port)).text()];
+          server.close();
+          server.closeAllConnections();
+          const module = await WebAssembly.compile(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]));
+          seen.push(module instanceof WebAssembly.Module);
+          seen.push((await promisify(pbkdf2)('a', 'b', 1000, 8, 'sha1')).length);
+          seen.push((await fs.promises.readFile(process.argv[1])).length > 10);
+          seen.push(await new Promise((resolve, reject) => {
+            const worker = new Worker('require("worker_threads").parentPort.postMessage(7)', { eval: true });
+            worker.once('message', resolve);
+            worker.once('error', reject);
+          }));
+          seen.push((await promisify(execFile)(process.execPath, ['-p', '1+1'])).stdout.trim());
+          for (let list = [], i = 0; i < 1e6; i++) list = i % 1e5 === 0 ? [] : [...list.slice(-3), { i }];
+          const child = new (mp.getContext('fork').Process)({ target: () => process.exit(4) });
+          child.start();
+          await child.joinAsync();
+          answers.put([...seen, child.exitcode]);
+        }`,
+        'print([ask(everything), ask(everything)]);',
+      ),
+    );
+    const all = ['hello', true, 8, true, 7, '2', 4];
+    expect(answers).toEqual([all, all]);
   });
 
   test('numbers of Math.random and randomUUID of their own', async () => {

@@ -8,7 +8,8 @@ import { runOk, type RunOptions } from './support/fixture.js';
 import { shmLeftovers, shmSnapshot } from './support/shm.js';
 
 const onPosix = describe.skipIf(process.platform === 'win32');
-const onLinux = it.skipIf(process.platform !== 'linux');
+/** And not with what macOS takes in its place (npm run test:portable). */
+const onLinux = it.skipIf(process.platform !== 'linux' || process.env['MP_TEST_PORTABLE'] === '1');
 
 const PRELUDE = `
   import assert from 'node:assert/strict';
@@ -50,11 +51,11 @@ onPosix('shared memory objects', () => {
       assert.equal(posix.getInheritable(fd), false);
       assert.throws(() => posix.shmOpen(ours('a'), O_CREAT | O_EXCL | O_RDWR), { code: 'EEXIST', syscall: 'shm_open' });
       assert.throws(() => posix.mmap(fd, 0), { name: 'ValueError', message: 'cannot mmap an empty file' });
-      posix.ftruncate(fd, 10_000);
-      const a = new Uint8Array(posix.mmap(fd, 10_000));
+      posix.ftruncate(fd, 16_384); // A whole page: macOS counts in them.
+      const a = new Uint8Array(posix.mmap(fd, 16_384));
       const other = posix.shmOpen(ours('a'));
       const b = new Uint8Array(posix.mmap(other, 0));
-      assert.equal(b.length, 10_000);
+      assert.equal(b.length, 16_384);
       a[9_999] = 7;
       assert.equal(b[9_999], 7);
       posix.close(other);
@@ -161,11 +162,11 @@ onPosix('mmap', () => {
     await check(`
       const fd = posix.shmOpen(ours('m'), O_CREAT | O_RDWR);
       posix.shmUnlink(ours('m'));
-      posix.ftruncate(fd, 5000);
+      posix.ftruncate(fd, 32_768);
       const greater = { name: 'ValueError', message: 'mmap length is greater than file size' };
-      assert.throws(() => posix.mmap(fd, 5001), greater);
+      assert.throws(() => posix.mmap(fd, 32_769), greater);
       assert.throws(() => posix.mmap(fd, 2 ** 40), greater);
-      assert.throws(() => posix.mmap(fd, 4096, MAP_SHARED, undefined, 4096), greater);
+      assert.throws(() => posix.mmap(fd, 16_385, MAP_SHARED, undefined, 16_384), greater);
       assert.throws(() => posix.mmap(fd, 1, MAP_SHARED, undefined, 65_536), { name: 'ValueError', message: 'mmap offset is greater than file size' });
       assert.throws(() => posix.mmap(fd, 1, MAP_SHARED, undefined, 1), { code: 'EINVAL', syscall: 'mmap' });
       assert.throws(() => posix.mmap(fd, 0, MAP_SHARED, PROT_READ), { name: 'ValueError', message: /PROT_WRITE/ });
@@ -179,7 +180,7 @@ onPosix('mmap', () => {
       assert.throws(() => posix.mmap(9999, 10), { code: 'EBADF' });
       assert.throws(() => posix.mmap(-1, 2 ** 50), { code: 'ENOMEM' });
       const pair = posix.socketpair();
-      assert.throws(() => posix.mmap(pair[0], 10), { code: 'ENODEV' });
+      assert.throws(() => posix.mmap(pair[0], 10), { code: /^(ENODEV|EINVAL)$/ });
       [fd, ...pair].forEach(posix.close);
     `);
   });

@@ -503,6 +503,24 @@ describe('classes', () => {
     reduction.register(Account);
     expect(trip(Object.assign(new Account(), { total: 5 })).total).toBe(-5);
 
+    class Adder {
+      by: number;
+      constructor(by: number) {
+        this.by = by;
+      }
+      [reduction.reduce](): unknown[] {
+        return [adder, [this.by], { label: `plus ${this.by}` }];
+      }
+    }
+    const adder =
+      (by: number): object =>
+      (x: number) =>
+        x + by;
+    reduction.register('test.adder', adder);
+    reduction.register('test.Adder', Adder);
+    const plus = trip(new Adder(2)) as unknown as { (x: number): number; label: string };
+    expect([plus(40), plus.label]).toEqual([42, 'plus 2']);
+
     const fromText = (text: string): object => ({ text });
     reduction.register('test.fromText', fromText);
     class Text {

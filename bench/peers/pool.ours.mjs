@@ -1,6 +1,6 @@
 /** Driver of bench/pool.mjs: this package. Times in nanoseconds. */
 
-import { Pool } from 'node-multiprocessing';
+import { getContext, parentProcess, Pool } from 'node-multiprocessing';
 import { memoryOf } from '../support/memory.mjs';
 import { busy, trivial } from './pool.tasks.mjs';
 import { serve } from './serve.mjs';
@@ -26,15 +26,18 @@ function check(results, count) {
     throw new Error('wrong results');
 }
 
-await serve({
-  start() {
-    const begin = now();
-    const fresh = new Pool(SIZE);
-    check(fresh.map(trivial, [0, 1, 2, 3], 1), SIZE);
-    const ns = Number(now() - begin);
-    fresh.terminate();
-    return { ns };
-  },
+function start(context) {
+  const begin = now();
+  const fresh = new context.Pool(SIZE);
+  check(fresh.map(trivial, [0, 1, 2, 3], 1), SIZE);
+  const ns = Number(now() - begin);
+  fresh.terminate();
+  return { ns };
+}
+
+const CALLS = {
+  start: () => start({ Pool }),
+  spawn: () => start(getContext('spawn')),
   chunks({ count }) {
     const items = Array.from({ length: count }, (_, i) => i);
     const { map } = { map: (list) => warm().map(trivial, list) };
@@ -104,4 +107,6 @@ await serve({
     pool?.terminate();
     pool = undefined;
   },
-});
+};
+
+if (parentProcess() === null) await serve(CALLS);

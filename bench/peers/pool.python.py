@@ -32,14 +32,18 @@ def warm():
     return pool
 
 
-def start(count):
+def start(count, kind=context):
     begin = now()
-    fresh = context.Pool(SIZE)
+    fresh = kind.Pool(SIZE)
     assert fresh.map(trivial, range(SIZE), 1) == list(range(SIZE))
     ns = now() - begin
     fresh.terminate()
     fresh.join()
     return {"ns": ns}
+
+
+def spawn(count):
+    return start(count, get_context("spawn"))
 
 
 def chunks(count):
@@ -84,13 +88,15 @@ def end():
         pool = None
 
 
-serve(
-    {
-        "start": start,
-        "chunks": chunks,
-        "each": each,
-        "apply": apply,
-        "busy": busy_tasks,
-        "end": end,
-    }
-)
+if __name__ == "__main__":
+    serve(
+        {
+            "start": start,
+            "spawn": spawn,
+            "chunks": chunks,
+            "each": each,
+            "apply": apply,
+            "busy": busy_tasks,
+            "end": end,
+        }
+    )

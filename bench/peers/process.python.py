@@ -1,4 +1,4 @@
-"""Driver of bench/process.mjs: multiprocessing.Process of CPython, start method fork."""
+"""Driver of bench/process.mjs: multiprocessing.Process of CPython, start method fork or the one that is named."""
 
 import multiprocessing
 import os
@@ -8,7 +8,8 @@ import time
 
 from serve import expect_exit, fill, memory_of, serve
 
-context = multiprocessing.get_context("fork")
+method = sys.argv[1] if len(sys.argv) > 1 else "fork"
+context = multiprocessing.get_context(method)
 
 
 def noop():
@@ -27,10 +28,13 @@ def run():
     return {"ms": (end - begin) * 1e3, "startMs": (started - begin) * 1e3}
 
 
+def exit_elsewhere(parent, code):
+    sys.exit(0 if os.getpid() == parent else code)
+
+
 def prove():
     secret = random.randint(1, 250)
-    parent = os.getpid()
-    child = context.Process(target=lambda: sys.exit(0 if os.getpid() == parent else secret))
+    child = context.Process(target=exit_elsewhere, args=(os.getpid(), secret))
     child.start()
     child.join()
     expect_exit(child.exitcode, secret)
@@ -47,4 +51,5 @@ def idle():
     return {"memory": memory}
 
 
-serve({"fill": fill, "run": run, "prove": prove, "idle": idle})
+if __name__ == "__main__":
+    serve({"fill": fill, "run": run, "prove": prove, "idle": idle})

@@ -36,8 +36,8 @@ export class Driver {
     return new Driver(name, process.execPath, [...execArgv, file, ...args]);
   }
 
-  static python(name, file) {
-    return new Driver(name, 'python3', [file]);
+  static python(name, file, args = []) {
+    return new Driver(name, 'python3', [file, ...args]);
   }
 
   /** Sends a request and answers what the driver replies. Throws when the driver fails or does not reply. */

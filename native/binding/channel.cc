@@ -30,6 +30,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
                         InstanceMethod<&Channel::GetInto>("getInto"),
                         InstanceMethod<&Channel::WakeAll>("wakeAll"),
                         InstanceMethod<&Channel::Recalls>("recalls"),
+                        InstanceMethod<&Channel::WaitForTake>("waitForTake"),
                         InstanceMethod<&Channel::Size>("size"),
                         InstanceMethod<&Channel::HasRoom>("hasRoom"),
                         InstanceMethod<&Channel::Unfinished>("unfinished"),
@@ -105,11 +106,17 @@ class Channel : public Napi::ObjectWrap<Channel> {
     const bool there = held->WaitForMessage(Unsigned(info, 0), DeadlineOf(info, 1), recalls);
     return Napi::Boolean::New(info.Env(), there);
   }
+  // waitForTake(taken, milliseconds, recalls) → whether another message was taken
+  Napi::Value WaitForTake(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(
+        info.Env(),
+        channel()->WaitForTake(Unsigned(info, 0), DeadlineOf(info, 1), Unsigned(info, 2)));
+  }
   Napi::Value Recalls(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), channel()->Recalls());
   }
 
-  // get(bytes, token, claim?, newest?) → how many bytes; -1: nothing; -2: a large one, see sizes(); -4: a newer one
+  // get(bytes, token, claim?, own?, orphaned?) → how many bytes; -1: nothing; -2: a large one, see sizes(); -4: a newer one; -5: an older one
   Napi::Value Get(const Napi::CallbackInfo& info) {
     large_.into.clear();
     return Take(info, info[0], Unsigned(info, 1), ClaimOf(info, 2));
@@ -119,7 +126,8 @@ class Channel : public Napi::ObjectWrap<Channel> {
     if (info.Length() <= at) return {};
     const uint32_t which = Unsigned(info, at);
     if (which >= core::kMostClaims) return {};
-    return {&quick_->control()->claims[which], static_cast<uint8_t>(Unsigned(info, at + 1))};
+    return {&quick_->control()->claims[which], static_cast<uint8_t>(Unsigned(info, at + 1)),
+            static_cast<uint8_t>(Unsigned(info, at + 2))};
   }
 
   void WakeAll(const Napi::CallbackInfo&) { channel()->WakeAll(); }
@@ -134,7 +142,7 @@ class Channel : public Napi::ObjectWrap<Channel> {
     return sizes;
   }
 
-  // getInto(parts, bytes, token, claim?, newest?) → as get(); -3: it was large, and the parts, which have its sizes, are filled
+  // getInto(parts, bytes, token, claim?, own?, orphaned?) → as get(); -3: it was large, and the parts, which have its sizes, are filled
   Napi::Value GetInto(const Napi::CallbackInfo& info) {
     const auto array = info[0].As<Napi::Array>();
     large_ = {};
@@ -163,6 +171,9 @@ class Channel : public Napi::ObjectWrap<Channel> {
         break;
       case core::Channel::Got::kRefused:
         answer = -4;
+        break;
+      case core::Channel::Got::kNotYet:
+        answer = -5;
         break;
       case core::Channel::Got::kSmall:
         break;

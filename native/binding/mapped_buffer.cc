@@ -17,6 +17,7 @@
 #endif
 
 #include "binding/errors.h"
+#include "core/plain_posix.h"
 #include "core/stay_loaded.h"
 
 namespace mp {
@@ -47,10 +48,11 @@ V8Calls FindV8Calls() {
     *out = reinterpret_cast<std::remove_pointer_t<decltype(out)>>(dlsym(RTLD_DEFAULT, name));
     return *out != nullptr;
   };
-#if defined(__GLIBCXX__) || !defined(__linux__)
+#if defined(__GLIBCXX__) && !defined(MP_PLAIN_POSIX)
   constexpr bool kSameLibrary = true;
 #else
-  constexpr bool kSameLibrary = false;  // Node's shared_ptr is GCC's, and ours is another's
+  // Node's shared_ptr is GCC's, and ours is another's; or, on macOS, the calls have other names than below.
+  constexpr bool kSameLibrary = false;
 #endif
   calls.complete =
       kSameLibrary && load(&calls.isolate, "_ZN2v87Isolate10GetCurrentEv") &&

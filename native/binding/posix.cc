@@ -29,6 +29,8 @@
 #include "core/clock.h"
 #include "core/fd.h"
 #include "core/fd_passing.h"
+#include "core/parent_watch.h"
+#include "core/plain_posix.h"
 #include "core/process.h"
 #include "core/spawn.h"
 
@@ -317,6 +319,15 @@ Napi::Value SetPdeathsig(const Napi::CallbackInfo& info) {
   return Answer(info.Env(), core::SetParentDeathSignal(Int(info, 0)));
 }
 
+// endWithParent(parent)
+Napi::Value EndWithParent(const Napi::CallbackInfo& info) {
+#if defined(_WIN32)
+  return Throw(info.Env(), core::OsError{ENOSYS, "endWithParent"});
+#else
+  return Answer(info.Env(), core::EndWithParent(Int(info, 0)));
+#endif
+}
+
 Napi::Value SleepMs(const Napi::CallbackInfo& info) {
   core::SleepUntil(DeadlineIn(info, 0));
   return info.Env().Undefined();
@@ -515,6 +526,7 @@ void InitPosix(Napi::Env env, Napi::Object exports) {
   Export<Spawn>(exports, "spawn");
   Export<ProcessStartTime>(exports, "processStartTime");
   Export<SetPdeathsig>(exports, "setPdeathsig");
+  Export<EndWithParent>(exports, "endWithParent");
   Export<SleepMs>(exports, "sleepMs");
   Export<SchedSetAffinity>(exports, "schedSetaffinity");
   Export<SchedGetAffinity>(exports, "schedGetaffinity");
@@ -529,6 +541,11 @@ void InitPosix(Napi::Env env, Napi::Object exports) {
   Export<Status_WCOREDUMP>(exports, "WCOREDUMP");
 
   exports.Set("posixConstants", Constants(env));
+#if defined(MP_PLAIN_POSIX)
+  exports.Set("plainPosix", Napi::Boolean::New(env, true));
+#else
+  exports.Set("plainPosix", Napi::Boolean::New(env, false));
+#endif
 }
 
 }  // namespace mp

@@ -2,7 +2,9 @@
 
 #include "core/affinity.h"
 
-#if defined(__linux__)
+#include "core/plain_posix.h"
+
+#if defined(MP_LINUX)
 #include <sched.h>
 
 #include <algorithm>
@@ -11,7 +13,7 @@
 
 namespace mp::core {
 
-#if defined(__linux__)
+#if defined(MP_LINUX)
 
 namespace {
 

@@ -11,7 +11,10 @@
 #include <atomic>
 #include <cerrno>
 
-#if defined(__linux__)
+#include "plain_posix.h"
+#include "process.h"
+
+#if defined(MP_LINUX)
 #include <sys/syscall.h>
 #endif
 
@@ -28,7 +31,7 @@ std::atomic<int> g_high{0};  // places in use are below this one
 std::atomic<pid_t> g_owner{0};
 std::atomic<bool> g_dying{false};
 struct sigaction g_previous[kSignals];
-#if !defined(__linux__)
+#if defined(MP_PLAIN_POSIX)
 pthread_t g_main_thread;
 #endif
 
@@ -75,11 +78,11 @@ void EndChildren() {
 // A signal for the process may come to any thread. The main thread may be in the middle of a fork, in which it waits
 // for the others: it takes the signal when it is done.
 bool PassToMainThread(int signal) {
-#if defined(__linux__)
+#if defined(MP_LINUX)
   const pid_t self = getpid();
   return syscall(SYS_gettid) != self && syscall(SYS_tgkill, self, self, signal) == 0;
 #else
-  return pthread_main_np() == 0 && pthread_kill(g_main_thread, signal) == 0;
+  return !OnMainThread() && pthread_kill(g_main_thread, signal) == 0;
 #endif
 }
 
@@ -144,7 +147,7 @@ void HandleDeathBy(int signal) {
   const bool ignored = (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_IGN;
   if (ours || ignored) return;
   g_previous[signal] = now;
-#if !defined(__linux__)
+#if defined(MP_PLAIN_POSIX)
   g_main_thread = pthread_self();
 #endif
   struct sigaction action = {};

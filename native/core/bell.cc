@@ -10,11 +10,12 @@
 #include <cstdio>
 
 #include "core/fd_passing.h"
+#include "core/plain_posix.h"
 
 namespace mp::core {
 namespace {
 
-#if defined(__linux__)
+#if defined(MP_LINUX)
 
 // Both ends in one. Invalid: this system does not show descriptors.
 UniqueFd BothEnds(int end) {
@@ -48,6 +49,15 @@ Result<void> CheckIsPipe(int fd, const FileIdentity& identity) {
   return SetBlocking(fd, false);
 }
 
+// To macOS the two ends of a pipe are two files: this one is known by what it can do only.
+Result<void> CheckIsWritingEnd(int fd) {
+  const auto found = IdentityOf(fd);
+  if (!found.ok()) return found.error();
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || (flags & O_ACCMODE) != O_WRONLY) return OsError{EPROTO, "attach"};
+  return SetBlocking(fd, false);
+}
+
 }  // namespace
 
 Result<Bell> Bell::Create() {
@@ -66,11 +76,9 @@ Result<Bell> Bell::Create() {
 }
 
 Result<Bell> Bell::Attach(UniqueFd read, UniqueFd write, const FileIdentity& identity) {
-  for (const UniqueFd* end : {&read, &write}) {
-    if (end == &write && !write.valid()) continue;
-    const auto checked = CheckIsPipe(end->get(), identity);
-    if (!checked.ok()) return checked.error();
-  }
+  auto checked = CheckIsPipe(read.get(), identity);
+  if (checked.ok() && write.valid()) checked = CheckIsWritingEnd(write.get());
+  if (!checked.ok()) return checked.error();
   Bell bell;
   bell.read_ = std::move(read);
   bell.write_ = std::move(write);
@@ -91,6 +99,7 @@ void Bell::Ring() const {
     return;
   }
   // A socket that is full is readable: it rings already.
+  if (!MaySendNow(socket_)) return;
   (void)RetryOnSignal([&] { return send(socket_, &kRing, 1, MSG_DONTWAIT | kNoSignal); });
 }
 

@@ -14,8 +14,8 @@ namespace mp::core {
 class Bell {
  public:
   static Result<Bell> Create();
-  // One that another process has created, by its descriptors; `write` is invalid where one is both ends. EPROTO: it is
-  // not the pipe of that identity.
+  // One that another process has created, by its descriptors; `write` is invalid where one is both ends. EPROTO: the
+  // reading end is not that of the pipe of that identity, or the other one is none to write to.
   static Result<Bell> Attach(UniqueFd read, UniqueFd write, const FileIdentity& identity);
   // Rings at the other end of a socket that is somebody else's to close.
   static Bell AtSocket(int fd);
@@ -26,7 +26,7 @@ class Bell {
   int fd() const { return read_.get(); }
   // What to ring it by, -1 where it is the same.
   int write_fd() const { return write_.get(); }
-  // Which pipe it is, while it is open anywhere.
+  // Which pipe it is, while it is open anywhere: which file its reading end is.
   Result<FileIdentity> Identity() const;
   // Never blocks; a bell that rings already goes on ringing.
   void Ring() const;

@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/plain_posix.h"
 #include "core/steps.h"
 
 namespace mp::core {
@@ -579,8 +580,10 @@ Result<Channel::Gotten> Channel::TakeFirst(Hold* hold, void* small, Chain* chain
   if (position % kUnitsPerChunk + units > kUnitsPerChunk) return corrupt;
   Gotten gotten{Got::kSmall, record.number(), record.tag()};
   if (claim.word != nullptr) {
-    const uint8_t ahead = static_cast<uint8_t>(gotten.tag - claim.newest);
-    if (ahead != 0 && ahead < 128) return Gotten{Got::kRefused, 0, gotten.tag};
+    const uint8_t older = static_cast<uint8_t>(claim.own - gotten.tag);
+    if (older >= 128) return Gotten{Got::kRefused, 0, gotten.tag};
+    const uint8_t beyond = static_cast<uint8_t>(gotten.tag - claim.orphaned);
+    if (older != 0 && beyond != 0 && beyond < 128) return Gotten{Got::kNotYet, 0, gotten.tag};
   }
   if (record.kind() == Record::kSmall) {
     if (gotten.size > kMostSmall) return corrupt;
@@ -669,9 +672,21 @@ void Channel::Wake(End* end) {
 // Whoever is about to sleep sees another word.
 void Channel::WakeAll() {
   control_->recalls.fetch_add(1, kSeqCst);
-  Word* word = LowWord(&control_->put_state);
-  word->fetch_and(~kWaiting, kSeqCst);
-  Unpark(word, INT32_MAX);
+  for (End* end : {&control_->put_state, &control_->get_state}) {
+    Word* word = LowWord(end);
+    word->fetch_and(~kWaiting, kSeqCst);
+    Unpark(word, INT32_MAX);
+  }
+}
+
+bool Channel::WaitForTake(uint32_t taken, const Deadline& deadline, uint32_t recalls) {
+  Word* word = LowWord(&control_->get_state);
+  for (;;) {
+    const uint32_t seen = word->load(kSeqCst);
+    if (seen >> 1 != taken) return true;
+    if (deadline.passed() || Recalls() != recalls) return false;
+    AwaitChange(word, seen, deadline, &patience_ns_);
+  }
 }
 
 void Channel::RingIfWanted() {
@@ -784,9 +799,9 @@ void Channel::Free(uint32_t chunk, bool warm) {
   count.store(count.load(kRelaxed) + 1, kRelaxed);
 }
 
-// The system gets the memory back; reading the chunks gives zeros from here on.
+// The system gets the memory back, where it takes it: macOS keeps it until the queue has gone.
 void Channel::GiveBack(const std::vector<uint32_t>& chunks) {
-#if defined(MADV_REMOVE)
+#if defined(MP_LINUX)
   ForRuns(chunks, [&](uint32_t first, size_t count) {
     return madvise(ChunkData(first), count * kChunkBytes, MADV_REMOVE) == 0;
   });

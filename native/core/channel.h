@@ -144,8 +144,10 @@ struct LargeMessage {
 // How a getter of a pool gets: only what it may have, and leaving word of it.
 struct Claim {
   Word* word = nullptr;
-  // The latest tag that it knows. Tags count upwards, modulo 256: one of the 127 behind it is a newer one.
-  uint8_t newest = 0;
+  // Its own tag. Tags count upwards, modulo 256: one of the 127 behind it is a newer one, which it does not know.
+  uint8_t own = 0;
+  // An older one is for its own getters, as long as there are any: up to this one there are none.
+  uint8_t orphaned = 0;
 };
 
 struct ChannelLimits {
@@ -170,7 +172,7 @@ class Channel {
   static Result<std::shared_ptr<Channel>> Open(std::shared_ptr<Segment> segment, uint32_t which,
                                                Bell bell);
 
-  enum class Got { kNothing, kSmall, kLarge, kSizes, kRefused };
+  enum class Got { kNothing, kSmall, kLarge, kSizes, kRefused, kNotYet };
   struct Gotten {
     Got what;
     size_t size;      // of a small one
@@ -184,7 +186,7 @@ class Channel {
                    uint8_t tag = 0);
   // `small` has room for kMostSmall bytes. kSizes: the next one is large, and nothing was taken; `large` has its sizes.
   // kLarge: it had the sizes that `large` says, and is where `large` says. EBADMSG: the memory has been tampered with.
-  // kRefused: the next one has a newer tag than the claim knows, and stays.
+  // kRefused: the next one has a newer tag than the claim knows, and stays; kNotYet: an older one.
   Result<Gotten> Get(void* small, LargeMessage* large, uint32_t token, const Claim& claim = {});
   // Whoever waits for a message waits no longer.
   void WakeAll();
@@ -192,6 +194,8 @@ class Channel {
   // what it is said to have been.
   bool WaitForMessage(uint32_t token, const Deadline& deadline);
   bool WaitForMessage(uint32_t token, const Deadline& deadline, uint32_t recalls);
+  // Waits until another message has been taken than so many, modulo 2 ** 31; false: none in time, or WakeAll().
+  bool WaitForTake(uint32_t taken, const Deadline& deadline, uint32_t recalls);
   uint32_t Recalls() const { return control_->recalls.load(std::memory_order_seq_cst); }
 
   uint32_t Size() const;

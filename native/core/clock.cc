@@ -67,8 +67,13 @@ void SleepUntil(const Deadline& deadline) {
 #else
 
 int64_t MonotonicNs() {
+#if defined(MP_LINUX)
+  constexpr clockid_t kClock = CLOCK_MONOTONIC;
+#else
+  constexpr clockid_t kClock = CLOCK_MONOTONIC_RAW;  // macOS's other one counts microseconds
+#endif
   timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(kClock, &now);
   return static_cast<int64_t>(now.tv_sec) * kNsPerSecond + now.tv_nsec;
 }
 

@@ -55,8 +55,16 @@ Result<void> WaitUntilWritable(int fd) {
   return {};
 }
 
+// macOS tells nothing, not even of the end, who asks for nothing.
+short Heard(int events) {
+#if defined(MP_PLAIN_POSIX)
+  if (events == 0) return POLLHUP;
+#endif
+  return static_cast<short>(events);
+}
+
 int PollOnce(std::vector<pollfd>& fds, const Deadline& deadline) {
-#if defined(__linux__) && !defined(MP_PLAIN_POSIX)
+#if defined(MP_LINUX)
   if (deadline.never()) return ppoll(fds.data(), fds.size(), nullptr, nullptr);
   const timespec rest = ToTimespec(deadline.RemainingNs());
   return ppoll(fds.data(), fds.size(), &rest, nullptr);
@@ -90,6 +98,11 @@ Result<FdPair> MakeSocketPair(int type, bool cloexec) {
   int fds[2];
 #if defined(MP_PLAIN_POSIX)
   if (socketpair(AF_UNIX, type, 0, fds) != 0) return LastError("socketpair");
+#if defined(SO_NOSIGPIPE)
+  // In place of MSG_NOSIGNAL, for all who will have the socket.
+  const int on = 1;
+  for (const int fd : fds) setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+#endif
   return OwnPair(fds, cloexec);
 #else
   if (socketpair(AF_UNIX, type | (cloexec ? SOCK_CLOEXEC : 0), 0, fds) != 0)
@@ -166,6 +179,7 @@ Result<void> DuplicateOnto(int fd, int target, bool inheritable) {
     return {};
   }
 #if defined(MP_PLAIN_POSIX)
+  if (fd == target) return OsError{EINVAL, "dup2"};  // as dup3 has it
   if (dup2(fd, target) < 0) return LastError("dup2");
   return SetCloexec(target, true);
 #else
@@ -200,8 +214,7 @@ bool IsTty(int fd) { return isatty(fd) == 1; }
 
 Result<int> PollFds(PollSlot* slots, size_t count, const Deadline& deadline) {
   std::vector<pollfd> fds(count);
-  for (size_t i = 0; i < count; ++i)
-    fds[i] = pollfd{slots[i].fd, static_cast<short>(slots[i].events), 0};
+  for (size_t i = 0; i < count; ++i) fds[i] = pollfd{slots[i].fd, Heard(slots[i].events), 0};
   int ready = 0;
   do {
     ready = RetryOnSignal([&] { return PollOnce(fds, deadline); });

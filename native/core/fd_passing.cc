@@ -3,11 +3,14 @@
 #include "core/fd_passing.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace mp::core {
 
@@ -19,27 +22,36 @@ UniqueFd Adopt(int fd) {
   return UniqueFd(fd);
 }
 
-void CollectFds(const cmsghdr* header, std::vector<UniqueFd>& fds) {
-  const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-  for (size_t i = 0; i < count; ++i) {
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-    fds.push_back(Adopt(fd));
-  }
-}
-
-std::vector<UniqueFd> CollectAllFds(msghdr& message, size_t max_fds) {
-  std::vector<UniqueFd> fds;
-  fds.reserve(max_fds);
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
-      CollectFds(header, fds);
-  }
-  return fds;
-}
+#if defined(MP_LINUX)
+constexpr bool kKernelDropsSurplus = true;
+#else
+// What there is no room for in the control data remains open in the receiver, where nobody knows of it: there has to be
+// room for all that can come, and the surplus is closed here.
+constexpr bool kKernelDropsSurplus = false;
+#endif
+constexpr size_t kMostToCome = 512;  // UIPC_MAX_CMSG_FD of macOS
 
 }  // namespace
+
+#if !defined(MP_LINUX)
+bool MaySendNow(int socket) {
+  pollfd slot{socket, POLLOUT, 0};
+  return RetryOnSignal([&] { return poll(&slot, 1, 0); }) > 0;
+}
+#endif
+
+void CollectFds(msghdr* message, std::vector<UniqueFd>* fds) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(message); header != nullptr;
+       header = CMSG_NXTHDR(message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      fds->push_back(Adopt(fd));
+    }
+  }
+}
 
 Result<size_t> SendFds(int socket, const void* data, size_t size, const std::vector<int>& fds,
                        int flags) {
@@ -60,6 +72,7 @@ Result<size_t> SendFds(int socket, const void* data, size_t size, const std::vec
     std::memcpy(CMSG_DATA(header), fds.data(), fd_bytes);
   }
 
+  if ((flags & MSG_DONTWAIT) != 0 && !MaySendNow(socket)) return OsError{EAGAIN, "sendmsg"};
   const auto sent = RetryOnSignal([&] { return sendmsg(socket, &message, flags | kNoSignal); });
   if (sent < 0) return LastError("sendmsg");
   return static_cast<size_t>(sent);
@@ -98,8 +111,9 @@ Result<ReceivedMessage> Receive(int socket, void* data, size_t capacity, size_t 
   const size_t sender_bytes = with_sender ? kSenderBytes : 0;
   // Padded for its header, but announced without the padding: in the padding the kernel would
   // deliver one more descriptor than was asked for.
-  std::vector<char> control(sender_bytes + (max_fds == 0 ? 0 : CMSG_SPACE(max_fds * sizeof(int))));
-  const size_t announced = sender_bytes + (max_fds == 0 ? 0 : CMSG_LEN(max_fds * sizeof(int)));
+  const size_t room = kKernelDropsSurplus ? max_fds : std::max(max_fds, kMostToCome);
+  std::vector<char> control(sender_bytes + (room == 0 ? 0 : CMSG_SPACE(room * sizeof(int))));
+  const size_t announced = sender_bytes + (room == 0 ? 0 : CMSG_LEN(room * sizeof(int)));
 
   msghdr message{};
   const auto got = RetryOnSignal([&] {
@@ -116,7 +130,13 @@ Result<ReceivedMessage> Receive(int socket, void* data, size_t capacity, size_t 
   message_flags &=
       ~MSG_CMSG_CLOEXEC;  // Linux echoes the request; it says nothing about the message
 #endif
-  std::vector<UniqueFd> fds = CollectAllFds(message, max_fds);
+  std::vector<UniqueFd> fds;
+  fds.reserve(room);
+  CollectFds(&message, &fds);
+  if (fds.size() > max_fds) {
+    fds.resize(max_fds);
+    message_flags |= MSG_CTRUNC;
+  }
   const auto sender = with_sender ? SenderOf(message, fds) : std::nullopt;
   return ReceivedMessage{static_cast<size_t>(got), std::move(fds), message_flags, sender};
 }

@@ -1,8 +1,8 @@
 // Sending file descriptors through an AF_UNIX socket (SCM_RIGHTS).
 //
 // The receiver gets descriptors of its own for the same open files, close-on-exec from birth. What
-// does not fit into `max_fds` is closed by the kernel and reported by MSG_CTRUNC in the flags, so
-// nothing can leak into the receiver.
+// does not fit into `max_fds` is closed, by the kernel where it can, and reported by MSG_CTRUNC in
+// the flags, so nothing can leak into the receiver.
 #pragma once
 
 #if !defined(_WIN32)
@@ -10,10 +10,12 @@
 #endif
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
 #include "core/fd.h"
+#include "core/plain_posix.h"
 #include "core/result.h"
 
 namespace mp::core {
@@ -32,11 +34,25 @@ constexpr int kNoSignal = MSG_NOSIGNAL;
 constexpr int kNoSignal = 0;
 #endif
 // And for receiving descriptors: close-on-exec from birth.
-#if defined(MSG_CMSG_CLOEXEC)
+#if defined(MP_LINUX)
 constexpr int kReceiveCloexec = MSG_CMSG_CLOEXEC;
 #else
 constexpr int kReceiveCloexec = 0;
 #endif
+
+// Whether a send with MSG_DONTWAIT of at most kMostAtOnce bytes, and of descriptors, does not sleep. macOS minds the flag
+// when it receives only, so that one has to ask before: what poll(2) calls writable there has room for 2,048 bytes, and
+// descriptors take at most half of them.
+#if defined(MP_LINUX)
+inline bool MaySendNow(int) { return true; }
+constexpr size_t kMostAtOnce = SIZE_MAX;
+#else
+bool MaySendNow(int socket);
+constexpr size_t kMostAtOnce = 1024;
+#endif
+
+// Takes what a message has brought out of its control data.
+void CollectFds(msghdr* message, std::vector<UniqueFd>* fds);
 #endif
 
 struct ReceivedMessage {

@@ -80,17 +80,7 @@ ssize_t ReadWithFds(int fd, FrameState* state, void* data, size_t size, bool blo
   message.msg_controllen = sizeof control;
   const ssize_t got = recvmsg(fd, &message, kReceiveCloexec | (block ? 0 : MSG_DONTWAIT));
   if (got < 0) return errno == ENOTSOCK ? ReadPlain(fd, state, data, size, block) : got;
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int received = -1;
-      std::memcpy(&received, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      if (kReceiveCloexec == 0) fcntl(received, F_SETFD, FD_CLOEXEC);
-      fds->push_back(UniqueFd(received));
-    }
-  }
+  CollectFds(&message, fds);
   return got;
 }
 
@@ -276,6 +266,10 @@ class Remaining {
 ssize_t WriteList(int fd, iovec* list, size_t entries, const std::vector<int>& fds, bool block,
                   bool* not_socket) {
   if (!*not_socket) {
+    if (!block && !MaySendNow(fd)) {
+      errno = EAGAIN;
+      return -1;
+    }
     alignas(cmsghdr) char control[CMSG_SPACE(kMostFds * sizeof(int))];
     msghdr message{};
     message.msg_iov = list;
@@ -305,6 +299,10 @@ ssize_t WriteList(int fd, iovec* list, size_t entries, const std::vector<int>& f
 
 // The hot path: one small part, sent from its beginning. -1 where the long way has to be taken.
 ssize_t SendJoined(int fd, const FramePart& part, bool block) {
+  if (!block && !MaySendNow(fd)) {
+    errno = EAGAIN;
+    return -1;
+  }
   char joined[kLongHeader + kJoined];
   const size_t header = WriteHeader(reinterpret_cast<unsigned char*>(joined), part.size);
   if (part.size > 0) std::memcpy(joined + header, part.data, part.size);
@@ -335,7 +333,9 @@ Result<size_t> SendFrame(int fd, const FramePart* parts, size_t count, const std
                          size_t from, const Deadline& deadline, bool wait) {
   if (fds.size() > kMostFds) return OsError{EINVAL, "sendmsg"};
   const bool sleeps = wait && deadline.never();
-  if (from == 0 && count == 1 && parts[0].size <= kJoined && fds.empty()) {
+  const size_t at_once = sleeps ? kMaxTransfer : std::min(kMaxTransfer, kMostAtOnce);
+  const size_t joined = std::min(kJoined, at_once - kLongHeader);
+  if (from == 0 && count == 1 && parts[0].size <= joined && fds.empty()) {
     const ssize_t sent = RetryOnSignal([&] { return SendJoined(fd, parts[0], sleeps); });
     if (sent >= 0) from = static_cast<size_t>(sent);
     if (sent < 0 && errno != ENOTSOCK && !WouldBlock(errno)) return LastError("send");
@@ -345,7 +345,7 @@ Result<size_t> SendFrame(int fd, const FramePart* parts, size_t count, const std
   bool not_socket = false;
   iovec list[kMostParts];
   while (!remaining.done()) {
-    const size_t entries = remaining.Fill(list, kMaxTransfer);
+    const size_t entries = remaining.Fill(list, at_once);
     const bool first = remaining.at() == 0;
     const ssize_t sent = RetryOnSignal([&] {
       return WriteList(fd, list, entries, first ? fds : std::vector<int>(), sleeps, &not_socket);

@@ -1,8 +1,9 @@
 #include "core/owner.h"
 
+#include "core/plain_posix.h"
 #include "core/process.h"
 
-#if defined(__linux__)
+#if defined(MP_LINUX)
 #include <sys/syscall.h>
 #include <unistd.h>
 #elif defined(_WIN32)
@@ -25,8 +26,9 @@ struct Identity {
 // Where the system did not tell, because it had no descriptor left, say: nobody's lock is taken on a guess.
 constexpr uint64_t kUnknownStart = 0;
 
+// Where threads have no numbers that other processes see, it is the process that lives or has died.
 Identity CurrentThread() {
-#if defined(__linux__)
+#if defined(MP_LINUX)
   const auto thread = static_cast<int>(syscall(SYS_gettid));
 #elif defined(_WIN32)
   const auto thread = static_cast<int>(GetCurrentThreadId());

@@ -4,7 +4,9 @@
 
 #include <cerrno>
 
-#if defined(__linux__)
+#include "plain_posix.h"
+
+#if defined(MP_LINUX)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -12,7 +14,7 @@
 namespace mp::core {
 
 int OpenPidfd(int pid) {
-#if defined(__linux__) && defined(SYS_pidfd_open)
+#if defined(MP_LINUX) && defined(SYS_pidfd_open)
   const long fd = syscall(SYS_pidfd_open, pid, 0);
   return fd < 0 ? -errno : static_cast<int>(fd);
 #else

@@ -118,8 +118,10 @@ Result<void> PipeEnd::OpenChannels() {
 // Sending
 
 bool PipeEnd::HungUp() const {
-  pollfd slot{socket_.get(), 0, 0};
-  return RetryOnSignal([&] { return poll(&slot, 1, 0); }) > 0;
+  // macOS tells of it only who asks for it; it may tell who asks of other things, too.
+  pollfd slot{socket_.get(), POLLHUP, 0};
+  if (RetryOnSignal([&] { return poll(&slot, 1, 0); }) <= 0) return false;
+  return (slot.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 // EPIPE also while it waits for room.
@@ -466,6 +468,7 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
         continue;
       }
       case Channel::Got::kRefused:  // Only of a claim.
+      case Channel::Got::kNotYet:
         return OsError{EBADMSG, "recv"};
       case Channel::Got::kLarge: {
         large_.into.clear();

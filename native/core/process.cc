@@ -15,6 +15,7 @@
 
 #include "core/fd.h"
 #include "core/pidfd.h"
+#include "core/plain_posix.h"
 
 #if defined(__linux__)
 #include <poll.h>
@@ -90,7 +91,7 @@ Result<TimedWait> WaitForChild(int pid, const Deadline& deadline) {
   const auto look = Reap(pid, WNOHANG);
   if (!StillRunning(look)) return look;
 
-#if defined(__linux__)
+#if defined(MP_LINUX)
   PollSlot slot{pidfd.get(), POLLIN, 0};
   const auto ready = PollFds(&slot, 1, deadline);
   if (!ready.ok()) return ready.error();
@@ -192,8 +193,14 @@ Result<std::optional<ProcessFacts>> NothingShown(int pid, const OsError& error) 
 }  // namespace
 
 Result<std::optional<ProcessFacts>> LookAtProcess(int pid) {
-  char path[32];
-  std::snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+  char path[48];
+  if (pid == getpid()) {
+    // The same in another place: emulators (qemu-user) make up the usual one, and only for the process itself, which
+    // then would not be the one that others see.
+    std::snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, pid);
+  } else {
+    std::snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+  }
   const UniqueFd file(open(path, O_RDONLY | O_CLOEXEC));
   if (!file.valid()) return NothingShown(pid, LastError("open"));
   char text[1024];
@@ -203,14 +210,7 @@ Result<std::optional<ProcessFacts>> LookAtProcess(int pid) {
   return ParseStat(text);
 }
 
-Result<void> SetParentDeathSignal(int signal) {
-  if (prctl(PR_SET_PDEATHSIG, static_cast<unsigned long>(signal)) != 0) return LastError("prctl");
-  return {};
-}
-
-#else
-
-#if defined(__APPLE__)
+#elif defined(__APPLE__)
 
 Result<std::optional<ProcessFacts>> LookAtProcess(int pid) {
   int name[4] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, pid};
@@ -231,6 +231,15 @@ Result<std::optional<ProcessFacts>> LookAtProcess(int) {
 }
 
 #endif
+
+#if defined(MP_LINUX)
+
+Result<void> SetParentDeathSignal(int signal) {
+  if (prctl(PR_SET_PDEATHSIG, static_cast<unsigned long>(signal)) != 0) return LastError("prctl");
+  return {};
+}
+
+#else
 
 Result<void> SetParentDeathSignal(int) { return OsError{ENOSYS, "prctl"}; }
 

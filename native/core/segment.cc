@@ -5,40 +5,16 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
+#include "core/memory_file.h"
+#include "core/plain_posix.h"
+
 namespace mp::core {
-namespace {
-
-#if defined(__linux__)
-
-int OpenMemoryFile() {
-  return memfd_create("node-multiprocessing", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-}
-constexpr const char* kOpenCall = "memfd_create";
-
-#else
-
-// A name nobody else can have taken, which is gone before anybody could look.
-int OpenMemoryFile() {
-  static int count = 0;
-  char name[31];
-  std::snprintf(name, sizeof(name), "/nmps-%d-%d", static_cast<int>(getpid()), count++);
-  const int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
-  if (fd >= 0) shm_unlink(name);
-  return fd;
-}
-constexpr const char* kOpenCall = "shm_open";
-
-#endif
-
-}  // namespace
-
 namespace {
 
 Result<SegmentIdentity> NewIdentity() {
@@ -47,43 +23,16 @@ Result<SegmentIdentity> NewIdentity() {
   return identity;
 }
 
-#if defined(__linux__)
-constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
-#endif
-
-// From here on its size is for ever: whoever maps it need not fear SIGBUS.
-void Seal(int fd) {
-#if defined(__linux__)
-  // Where memory files know no seals nobody attaches to them.
-  (void)fcntl(fd, F_ADD_SEALS, kSeals | F_SEAL_SEAL);
-#else
-  (void)fd;
-#endif
-}
-
-bool IsSealed(int fd) {
-#if defined(__linux__)
-  const int seals = fcntl(fd, F_GET_SEALS);
-  return seals >= 0 && (seals & kSeals) == kSeals;
-#else
-  (void)fd;
-  return true;
-#endif
-}
-
 }  // namespace
 
 Result<std::shared_ptr<Segment>> Segment::Make(size_t bytes, SegmentKind kind) {
   const auto identity = NewIdentity();
   if (!identity.ok()) return identity.error();
-  UniqueFd fd(OpenMemoryFile());
-  if (!fd.valid()) return LastError(kOpenCall);
-  const auto sized = Truncate(fd.get(), bytes);
-  if (!sized.ok()) return sized.error();
-  Seal(fd.get());
-  auto mapping = Map(fd.get(), bytes, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
+  auto fd = CreateMemoryFile(bytes);
+  if (!fd.ok()) return fd.error();
+  auto mapping = Map(fd.value().get(), bytes, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
   if (!mapping.ok()) return mapping.error();
-  std::shared_ptr<Segment> segment(new Segment(std::move(mapping.value()), std::move(fd)));
+  std::shared_ptr<Segment> segment(new Segment(std::move(mapping.value()), std::move(fd.value())));
   SegmentHeader* header = segment->header();
   header->magic = kSegmentMagic;
   header->version = kSegmentVersion;
@@ -98,10 +47,9 @@ Result<void> Segment::Furnish(uint64_t offset, uint64_t length) {
 
 Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd, SegmentKind kind) {
   const OsError other{EPROTO, "attach"};
-  struct stat status;
-  if (fstat(fd.get(), &status) != 0) return LastError("fstat");
-  if (!S_ISREG(status.st_mode) || !IsSealed(fd.get())) return other;
-  const auto bytes = static_cast<size_t>(status.st_size);
+  const auto size = MemoryFileSize(fd.get());
+  if (!size.ok()) return size.error();
+  const size_t bytes = size.value();
   if (bytes < LeastBytesOf(kind)) return other;
   if (kind == SegmentKind::kSlots && bytes != kSegmentBytes) return other;
   auto mapping = Map(fd.get(), bytes, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
@@ -114,7 +62,7 @@ Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd, SegmentKind kind) {
   return segment;
 }
 
-#if defined(__linux__)
+#if defined(MP_LINUX)
 
 namespace {
 

@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/plain_posix.h"
+
 namespace mp::core {
 
 namespace {
@@ -82,6 +84,11 @@ void Mapping::Unmap() {
   errno = saved;
 }
 
+bool IsSharedObject(const struct stat& status) {
+  const auto kind = status.st_mode & S_IFMT;
+  return kind == S_IFREG || kind == 0;
+}
+
 Result<UniqueFd> OpenShared(const std::string& name, int flags, unsigned mode) {
   // POSIX has shm_open set FD_CLOEXEC by itself.
   const int fd = RetryOnSignal(
@@ -102,7 +109,7 @@ Result<void> Truncate(int fd, uint64_t length) {
   return {};
 }
 
-#if defined(__linux__)
+#if defined(MP_LINUX)
 
 // fallocate gives back all it has done when a signal interrupts it. A piece takes a fraction of a
 // millisecond, so that even a fast timer lets it through.
@@ -146,7 +153,7 @@ Result<Mapping> Map(int fd, uint64_t length, int protection, int flags, uint64_t
   } else if ((flags & MAP_ANONYMOUS) == 0) {
     const auto status = Stat(fd);
     if (!status.ok()) return status.error();
-    if (S_ISREG(status.value().st_mode)) {
+    if (IsSharedObject(status.value())) {
       const auto size = static_cast<uint64_t>(status.value().st_size);
       if (offset >= size) return invalid;
       if (length == 0) length = size - offset;

@@ -18,6 +18,8 @@
 #include "core/mapping_budget.h"
 #include "core/result.h"
 
+struct stat;
+
 namespace mp::core {
 
 // Owns one mapping and removes it when it goes.
@@ -56,7 +58,8 @@ class Mapping {
   size_t length_ = 0;
 };
 
-// Which object a name meant: a name can be given to another one after an unlink.
+// Which object a name meant: a name can be given to another one after an unlink. macOS does not tell (all are 0, 0), and
+// what is unlinked there is what the name means now, as Python does it everywhere.
 struct FileIdentity {
   uint64_t device;
   uint64_t inode;
@@ -67,11 +70,14 @@ struct SharedBlock {
   FileIdentity identity;
 };
 
+// Whether it is a shared memory object: a regular file, or, to macOS, a file of no kind.
+bool IsSharedObject(const struct stat& status);
+
 // shm_open(3); the descriptor is close-on-exec.
 Result<UniqueFd> OpenShared(const std::string& name, int flags, unsigned mode);
 Result<void> UnlinkShared(const std::string& name);
 
-// EFBIG beyond the limit RLIMIT_FSIZE, where ftruncate(2) would also send the deadly SIGXFSZ.
+// EINVAL: macOS sets the size of a shared memory object once, ever, and in whole pages. EFBIG beyond the limit RLIMIT_FSIZE, where ftruncate(2) would also send the deadly SIGXFSZ.
 Result<void> Truncate(int fd, uint64_t length);
 // posix_fallocate(3): memory or disk for the whole range now. ENOSPC when there is not enough; if
 // others take the room meanwhile, a part of it is allocated by then.

@@ -862,7 +862,7 @@ function isConstructor(callable: object): boolean {
 }
 
 function applyState(object: unknown, state: unknown): void {
-  if (typeof object !== 'object' || object === null)
+  if ((typeof object !== 'object' && typeof object !== 'function') || object === null)
     throw malformed('has the state of a primitive');
   const method = (object as { [setState]?: unknown })[setState];
   if (typeof method === 'function') {
@@ -882,6 +882,7 @@ function readInternal(): unknown {
   // The program may never have named the sub-path.
   if (OF_SHARED_MEMORY.includes(tag)) lazyPart('sharedMemory');
   if (tag === 'Connection') lazyPart('connection');
+  if (tag === 'Board') lazyPart('pool');
   const ofHandles = OF_HANDLES.exec(tag);
   if (ofHandles !== null) {
     const { register } = lazyPart<typeof Handles>('handles');

@@ -4,6 +4,8 @@
  *   submit ──▶ backlog ──▶ engine ──▶ workers
  *              PENDING     RUNNING
  *
+ * Workers that are not forked are started one by one, as calls come that none of them is free for.
+ *
  * The engine is given one task more than there are workers beyond those that are being worked on. What waits in the backlog
  * can be cancelled. Tasks move on whenever somebody waits, asks, or the event loop turns.
  *
@@ -13,12 +15,19 @@
  */
 
 import { inspect } from 'node:util';
-import { checkOptions, wrongType } from '../arguments.js';
+import {
+  checkCallable,
+  checkInitializer,
+  checkIterable,
+  checkOptions,
+  wrongType,
+} from '../arguments.js';
 import { onNewIdentity } from '../at_fork.js';
 import { timeoutMs } from '../clock.js';
-import { getContext, requireFork } from '../context.js';
+import { getContext, startsCopies } from '../context.js';
 import { cpuCount } from '../cpu.js';
 import { BrokenProcessPool, RuntimeError, ValueError, WorkerLostError } from '../errors.js';
+import { Fifo } from '../fifo.js';
 import { lazyPart } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import type * as PoolPart from '../pool.js';
@@ -34,7 +43,10 @@ const EXTRA_QUEUED_CALLS = 1;
 
 /** What an executor needs of a context. */
 export interface ExecutorContext {
-  Process: new (options: ProcessOptions) => BaseProcess;
+  Process: (new (options: ProcessOptions) => BaseProcess) & {
+    readonly startMethod?: string | null;
+  };
+  getStartMethod?: () => string | null;
 }
 
 export interface ExecutorOptions {
@@ -123,30 +135,11 @@ class Call implements Job {
   }
 }
 
-/** Calls that nobody has been given yet. */
-class Backlog {
-  #calls: (Call | undefined)[] = [];
-  #first = 0;
-
-  push(call: Call): void {
-    this.#calls.push(call);
-  }
-
-  /** The next one that was not cancelled. */
-  shift(): Call | undefined {
-    while (this.#first < this.#calls.length) {
-      const call = this.#calls[this.#first]!;
-      this.#calls[this.#first++] = undefined;
-      if (2 * this.#first > this.#calls.length + 1024) {
-        this.#calls = this.#calls.slice(this.#first);
-        this.#first = 0;
-      }
-      if (!call.finished) return call;
-    }
-    this.#calls = [];
-    this.#first = 0;
-    return undefined;
-  }
+/** Of calls that nobody has been given yet, the next one that was not cancelled. */
+function nextCall(backlog: Fifo<Call>): Call | undefined {
+  let call = backlog.shift();
+  while (call?.finished === true) call = backlog.shift();
+  return call;
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -225,16 +218,6 @@ function checkTasks(maxTasks: number | null | undefined): void {
   if (maxTasks <= 0) throw new ValueError('max_tasks_per_child must be >= 1');
 }
 
-function checkIterable(value: unknown, name: string): asserts value is Iterable<unknown> {
-  if (typeof (value as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function') {
-    throw wrongType(name, 'iterable', value);
-  }
-}
-
-function checkCallable(fn: unknown): void {
-  if (typeof fn !== 'function') throw wrongType('fn', 'a function', fn);
-}
-
 // -------------------------------------------------------------------------------------------------
 
 /**
@@ -247,7 +230,7 @@ function checkCallable(fn: unknown): void {
 export class ProcessPoolExecutor {
   readonly #owner = native.getpid();
   readonly #engine: Engine;
-  readonly #backlog: Backlog;
+  readonly #backlog: Fifo<Call>;
   readonly #chunkMode: number;
   readonly #callMode: number;
   #isShutdown = false;
@@ -272,10 +255,7 @@ export class ProcessPoolExecutor {
     if (typeof context.Process !== 'function') {
       throw wrongType('mp_context', 'a context, as getContext() answers it', context);
     }
-    requireFork(context as object, 'a ProcessPoolExecutor');
-    if (initializer !== undefined && initializer !== null && typeof initializer !== 'function') {
-      throw new TypeError('initializer must be a callable');
-    }
+    checkInitializer(initializer);
     checkIterable(initargs, 'initargs');
     checkTasks(maxTasksPerChild);
 
@@ -283,13 +263,14 @@ export class ProcessPoolExecutor {
     this.#callMode = Mode.apply;
     this.#chunkMode = Mode.starmap;
     // Nothing here may keep the executor itself alive.
-    const backlog = new Backlog();
+    const backlog = new Fifo<Call>();
     this.#backlog = backlog;
     this.#engine = new EngineClass({
       processes,
       initializer,
       initargs: [...initargs],
       maxTasksPerChild,
+      areCopies: startsCopies(context),
       // One for each worker to work on, and those that wait.
       mostAhead: processes + processes + EXTRA_QUEUED_CALLS,
       makeProcess(processOptions) {
@@ -297,7 +278,7 @@ export class ProcessPoolExecutor {
         worker._endsWithParent = true;
         return worker;
       },
-      nextJob: () => backlog.shift(),
+      nextJob: () => nextCall(backlog),
       onLost: () => true,
       onServed: runCallbacks,
     });
@@ -322,6 +303,7 @@ export class ProcessPoolExecutor {
   }
 
   #submit<T>(fn: Job['fn'], flags: number, items: unknown[]): Future<T> {
+    this.#engine.checkFunction(fn, 'fn');
     const future = new Future<T>(this.#engine);
     this.#backlog.push(new Call(fn, flags, items, future));
     engines.add(this.#engine);
@@ -336,7 +318,7 @@ export class ProcessPoolExecutor {
    */
   submit<A extends readonly unknown[], R>(fn: TaskFunction<A, R>, ...args: A): Future<Awaited<R>> {
     this.#checkOpen();
-    checkCallable(fn);
+    checkCallable(fn, 'fn');
     return this.#submit(fn as never, this.#callMode, args as unknown as unknown[]);
   }
 
@@ -358,7 +340,7 @@ export class ProcessPoolExecutor {
       'buffersize',
     ]);
     const { timeout, chunksize = 1, buffersize } = options;
-    checkCallable(fn);
+    checkCallable(fn, 'fn');
     checkIterable(iterables, 'iterables');
     const sources = [...iterables];
     for (const source of sources) checkIterable(source, 'each of the iterables');
@@ -401,7 +383,7 @@ export class ProcessPoolExecutor {
   }
 
   #cancelPending(): void {
-    for (let call; (call = this.#backlog.shift()) !== undefined;) call.cancel();
+    for (const call of this.#backlog.clear()) call.cancel();
   }
 
   /**

@@ -6,6 +6,7 @@
 
 import { inspect } from 'node:util';
 import { endAfter, leftUntil } from '../clock.js';
+import { Fifo } from '../fifo.js';
 import type { Future } from './future.js';
 
 /** What is left until then, in seconds. */
@@ -67,8 +68,7 @@ export class MapIterator<T> implements IterableIterator<T> {
   readonly #items: Zip;
   /** Makes another future, if there is another chunk. */
   readonly #more: (() => Future<T[]> | undefined) | undefined;
-  #futures: (Future<T[]> | undefined)[];
-  #first = 0;
+  readonly #futures = new Fifo<Future<T[]>>();
   #values: (T | undefined)[] = [];
   #at = 0;
   readonly #end: number;
@@ -82,7 +82,7 @@ export class MapIterator<T> implements IterableIterator<T> {
     items: Zip,
     more: (() => Future<T[]> | undefined) | undefined,
   ) {
-    this.#futures = futures;
+    for (const future of futures) this.#futures.push(future);
     this.#end = endAfter(milliseconds);
     this.#items = items;
     this.#more = more;
@@ -98,7 +98,7 @@ export class MapIterator<T> implements IterableIterator<T> {
 
   /** The future whose turn it is; undefined: there is none. */
   #takeFuture(): Future<T[]> | undefined {
-    if (this.#first === this.#futures.length) return undefined;
+    if (this.#futures.length === 0) return undefined;
     try {
       const another = this.#more?.();
       if (another !== undefined) this.#futures.push(another);
@@ -106,13 +106,7 @@ export class MapIterator<T> implements IterableIterator<T> {
       this.return();
       throw error;
     }
-    const future = this.#futures[this.#first];
-    this.#futures[this.#first++] = undefined;
-    if (this.#first === this.#futures.length || 2 * this.#first > this.#futures.length + 1024) {
-      this.#futures = this.#futures.slice(this.#first);
-      this.#first = 0;
-    }
-    return future;
+    return this.#futures.shift();
   }
 
   #begin(values: T[]): void {
@@ -159,12 +153,10 @@ export class MapIterator<T> implements IterableIterator<T> {
 
   /** The loop is left: what has not begun is cancelled. */
   return(): IteratorResult<T> {
-    const futures = this.#futures;
-    this.#futures = [];
-    this.#first = 0;
     this.#begin([]);
+    const futures = this.#futures.clear();
     this.#items.close();
-    for (const future of futures) future?.cancel();
+    for (const future of futures) future.cancel();
     return { done: true, value: undefined };
   }
 

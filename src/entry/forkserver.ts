@@ -34,10 +34,12 @@ import {
   type Refusal,
   type ServerPreparation,
 } from '../forkserver.js';
+import type * as Index from '../index.js';
 import { lazyBuiltin, lazyPart, osConstants } from '../lazy_builtin.js';
 import { native } from '../native.js';
 import { beginChild, exitcodeOf } from '../popen/child.js';
 import {
+  anyFunction,
   forgetBeginnings,
   isAtRest,
   isImportingMain,
@@ -48,7 +50,7 @@ import {
   receive,
   whileImporting,
 } from '../preparation.js';
-import { BaseProcess, beginBootstrap, bootstrap } from '../process.js';
+import { beginBootstrap, bootstrap, type BaseProcess } from '../process.js';
 import { prepareCodec } from '../reduction.js';
 import {
   CHILD_SENTINEL,
@@ -409,14 +411,27 @@ function waitForRequest([handover, socket]: readonly [number, number]): void {
 
 /** Goes through what every child does: what is compiled, and written to, is so already. */
 function warmUp(): void {
-  sample ??= messagesFor(new BaseProcess({ name: 'sample' }), 'forkserver', {
-    directory: '',
-    env: null,
-  }).map(({ parts }) => Buffer.concat(parts));
+  sample ??= makeSample();
   for (const bytes of sample) load({ bytes, fds: [] });
 }
 
 let sample: Buffer[] | undefined;
+
+/** The messages of a process that is like most. */
+function makeSample(): Buffer[] {
+  const { Process } = lazyPart<typeof Index>('index').getContext('forkserver');
+  const situation = { directory: '', env: null };
+  const messages = (target?: () => void): Buffer[] =>
+    messagesFor(new Process({ target, args: [0] }), 'forkserver', situation).map(({ parts }) =>
+      Buffer.concat(parts),
+    );
+  try {
+    return messages(anyFunction());
+  } catch {
+    // Another process could not find that one.
+    return messages();
+  }
+}
 
 /** On an empty stack. */
 function runChild(given: Job): void {

@@ -15,6 +15,10 @@
  * a new generation: fresh workers are forked at once, and the older ones end when they have done what they are
  * about. While a whole pool of older ones is still busy nothing more is forked: the task waits until one of them
  * has ended. So a loop of new closures has two pools' worth of processes at most, however fast it turns.
+ *
+ * **Workers that are no copies of this process** (spawn) know what they import, and a new one knows no more: there is one
+ * generation, functions travel by reference, and what cannot is refused before it is a task. All is theirs by their
+ * Process's arguments: the channels and the board go along as shared objects do.
  */
 
 import { readFileSync } from 'node:fs';
@@ -22,12 +26,14 @@ import { constants } from 'node:os';
 import { checkAbortSignal } from '../arguments.js';
 import { onBlocking, serveOthers } from '../clock.js';
 import { CancelledError, RuntimeError, TimeoutError, WorkerLostError } from '../errors.js';
+import { Fifo } from '../fifo.js';
 import { startTogether } from '../fork.js';
 import { adopt, allKin, kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
 import type { BaseProcess, ProcessOptions } from '../process.js';
 import { Channel, NOTHING } from '../queues.js';
-import { hasReference, registrations, type EncodeContext } from '../reduction.js';
+import { launchTogether } from '../popen/spawn.js';
+import { encode, hasReference, registrations, type EncodeContext } from '../reduction.js';
 import { portrait } from './closures.js';
 import {
   Board,
@@ -79,6 +85,8 @@ export interface EngineOptions {
   maxTasksPerChild?: number | null | undefined;
   /** Makes a worker's process. */
   makeProcess: (options: ProcessOptions) => BaseProcess;
+  /** Whether such a process has, when it starts, all functions that this one has. */
+  areCopies: boolean;
   /** A worker was lost, with a task or without. True: it is not replaced, because the whole is over. */
   onLost?: (error: WorkerLostError) => boolean;
   /** So many tasks are put ahead of what is finished. */
@@ -120,6 +128,7 @@ interface Member {
   index: number;
   /** Which of the pool's workers it is. */
   place: number;
+  generation: number;
   /** It was buried, or the pool is over. */
   isGone: boolean;
   /** Why we have killed it, and at which task. */
@@ -194,9 +203,7 @@ export class Engine {
   readonly #restarts: number[] = [];
 
   /** Jobs that still have tasks to put, first come, first served. */
-  readonly #queue: (Job | undefined)[] = [];
-  /** Those before this one are gone. */
-  #first = 0;
+  readonly #queue = new Fifo<Job>();
   readonly #courses = new Map<Job, Course>();
   readonly #pending = new Map<number, Pending>();
   #put = 0;
@@ -232,6 +239,10 @@ export class Engine {
 
   constructor(options: EngineOptions) {
     this.#options = options;
+    const { initializer } = options;
+    if (initializer !== undefined && initializer !== null) {
+      this.checkFunction(initializer, 'initializer');
+    }
     const places = Math.min(MOST_PLACES, 4 * options.processes);
     if (options.processes > MOST_PROCESSES) {
       throw new RuntimeError(`a pool has at most ${MOST_PROCESSES} processes`);
@@ -240,7 +251,10 @@ export class Engine {
     this.#results = new Channel<unknown>(new native.Channel(0));
     this.#board = new Board(places);
     for (let index = places; index-- > 0;) this.#indices.push(index);
-    this.#context = { fds: false, kin: (value, isLost) => this.#kinOf(value, isLost) };
+    this.#board.orphaned = -1;
+    this.#context = options.areCopies
+      ? { fds: false, kin: (value, isLost) => this.#kinOf(value, isLost) }
+      : { fds: false };
   }
 
   get processes(): number {
@@ -253,7 +267,7 @@ export class Engine {
 
   /** Nothing is unfinished. */
   get idle(): boolean {
-    return this.#pending.size === 0 && this.#queue.length === this.#first;
+    return this.#pending.size === 0 && this.#queue.length === 0;
   }
 
   get broken(): Error | undefined {
@@ -261,6 +275,12 @@ export class Engine {
   }
 
   // --- functions
+
+  /** @throws PicklingError workers that are no copies of this process cannot find it. */
+  checkFunction(fn: Callable, name: string): void {
+    if (this.#options.areCopies || hasReference(fn)) return;
+    encode(fn, { fds: false, name });
+  }
 
   #kinOf(value: object, isLost: boolean): number | undefined {
     let number = this.#kinNumber(value);
@@ -311,9 +331,10 @@ export class Engine {
 
   // --- jobs
 
-  /** @throws RuntimeError in a child, or the pool is broken. */
+  /** @throws RuntimeError in a child, or the pool is broken. PicklingError as `checkFunction`. */
   submit(job: Job): void {
     this.checkUsable();
+    this.checkFunction(job.fn, 'func');
     this.#enrol(job);
     this.#begin();
   }
@@ -367,7 +388,7 @@ export class Engine {
   #pump(): void {
     this.#pumpQueue();
     // One that must wait holds up those behind it: they can still be cancelled.
-    while (this.#first === this.#queue.length && !this.#isFull()) {
+    while (this.#queue.length === 0 && !this.#isFull()) {
       const job = this.#options.nextJob?.();
       if (job === undefined) break;
       this.#enrol(job);
@@ -377,29 +398,18 @@ export class Engine {
   }
 
   #pumpQueue(): void {
-    for (let at = 0; this.#first + at < this.#queue.length && !this.#isFull();) {
-      const job = this.#queue[this.#first + at]!;
+    for (let at = 0; at < this.#queue.length && !this.#isFull();) {
+      const job = this.#queue.at(at)!;
       if (!this.#feed(job)) {
         at++;
         continue;
       }
       // A callback may have submitted, or called off, something else.
-      this.#dequeue(job);
+      this.#queue.remove(job);
       const course = this.#courses.get(job);
       if (course !== undefined) course.queued = false;
       this.#forgetIfDone(job);
     }
-  }
-
-  #dequeue(job: Job): void {
-    const at = this.#queue.indexOf(job, this.#first);
-    if (at > this.#first) this.#queue.splice(at, 1);
-    if (at !== this.#first) return;
-    this.#queue[at] = undefined;
-    this.#first++;
-    if (this.#first < 1024 || 2 * this.#first < this.#queue.length) return;
-    this.#queue.splice(0, this.#first);
-    this.#first = 0;
   }
 
   #isFull(): boolean {
@@ -446,6 +456,10 @@ export class Engine {
 
   /** Whether the workers know its function, or fresh ones that do can be forked now. */
   #mayFeed(job: Job): boolean {
+    if (!this.#options.areCopies) {
+      if (this.#known < 0) this.#beginFresh(1);
+      return true;
+    }
     let number = this.#kinNumber(job.fn);
     // Names that the workers do not know.
     const isOutdated = this.#known >= 0 && registrations() !== this.#registrations;
@@ -476,8 +490,7 @@ export class Engine {
         course.count--;
         return false;
       }
-      const number = this.#put;
-      this.#put = (this.#put + 1) % NUMBERS;
+      const number = this.#countPut();
       this.#bytes += bytes;
       this.#sinceRefresh++;
       if (job.limit !== undefined) this.#timed++;
@@ -488,6 +501,13 @@ export class Engine {
       if (this.#unhired && this.#sinceRefresh >= this.#wanted) this.#hireGeneration();
       return true;
     }
+  }
+
+  /** @returns the number of the one that was put. */
+  #countPut(): number {
+    const number = this.#put;
+    this.#put = (number + 1) % NUMBERS;
+    return number;
   }
 
   #finish(number: number): Pending | undefined {
@@ -509,7 +529,7 @@ export class Engine {
 
   /** Its tasks that nobody has begun are not begun any more, and who is at one is killed. The job has been settled. */
   callOff(job: Job): void {
-    this.#dequeue(job);
+    this.#queue.remove(job);
     const course = this.#courses.get(job);
     if (course === undefined) return;
     course.queued = false;
@@ -598,7 +618,7 @@ export class Engine {
       let value: unknown;
       let failure: unknown;
       try {
-        value = this.#results.take(NO_CLAIM, 0);
+        value = this.#results.take(NO_CLAIM, 0, 0);
         if (value === NOTHING) return false;
       } catch (error) {
         failure = error;
@@ -654,11 +674,25 @@ export class Engine {
       else if (this.#timed > 0) this.#checkLimit(member, time);
     }
     // What an older generation has left untouched may keep all of a small one busy.
-    if (!this.#unhired && this.#wanted < this.#options.processes && !this.#isOver()) {
+    const mayGrow = !this.#unhired && this.#wanted < this.#options.processes && !this.#isOver();
+    if (mayGrow && this.#oldestPut() <= this.#board.orphaned) {
       const untaken = this.#tasks.native.size();
       this.#wanted = Math.min(this.#options.processes, this.#wanted + untaken);
     }
     this.#repopulate();
+  }
+
+  /** Tasks of generations that have no worker any more are for whoever is there. */
+  #markOrphans(): void {
+    let oldest = this.#generation;
+    for (const { generation } of [...this.#members, ...this.#retired]) {
+      oldest = Math.min(oldest, generation);
+    }
+    // Of those before nothing is left (`#refresh`), and tags of eight bits cannot tell so many apart.
+    oldest = Math.max(oldest, this.#generation - MOST_GENERATIONS - 1);
+    if (oldest - 1 <= this.#board.orphaned) return;
+    this.#board.orphaned = oldest - 1;
+    this.#tasks.native.wakeAll();
   }
 
   #checkLimit(member: Member, time: number): void {
@@ -684,6 +718,7 @@ export class Engine {
     if (wasNeeded) this.#countRestart(member);
     this.#members = this.#members.filter((other) => other !== member);
     this.#retired = this.#retired.filter((other) => other !== member);
+    this.#markOrphans();
     const claim = this.#tasks.claim(index);
     const number = claim >>> 1;
     // First what was taken, then who has it, then what was answered: an answer comes before the claim goes.
@@ -732,16 +767,27 @@ export class Engine {
     this.#failedStarts += isKilled ? 0.1 : 1;
     const { processes } = this.#options;
     if (this.#ending !== 'no' && this.#ending !== 'close') return;
-    const when = ' before it could work';
+    const why = this.#startError === undefined ? this.#whyNotStarted() : '';
+    const when = ` before it could work${why}`;
     if (this.#endIfLost(workerLost(name, pid, exitcode, when, this.#startError))) return;
     if (this.#failedStarts >= Math.max(3, processes)) {
       const error = new RuntimeError(
         `the pool is broken: its workers end before they can work, again and again ` +
-          `(exit code ${exitcode})${this.#startError === undefined ? '' : '; see the cause for what their initializer threw'}`,
-        { cause: this.#startError },
+          `(exit code ${exitcode})${this.#whyNotStarted()}`,
+        this.#startError === undefined ? undefined : { cause: this.#startError },
       );
       this.#break(error);
     }
+  }
+
+  #whyNotStarted(): string {
+    if (this.#startError !== undefined) return '; see the cause for what their initializer threw';
+    if (this.#options.areCopies) return '';
+    return (
+      '; stderr has what was thrown. A worker imports the main module, which must neither throw there nor wait for ' +
+      'ever: what only the program itself shall do, as making this pool, belongs behind ' +
+      '`if (parentProcess() === null)`'
+    );
   }
 
   /** Everything fails from here on. */
@@ -758,7 +804,7 @@ export class Engine {
   /** There will be no more results. */
   failAll(error: Error): void {
     const jobs = [...this.#courses.keys()];
-    this.#queue.length = this.#first = 0;
+    this.#queue.clear();
     this.#pending.clear();
     this.#courses.clear();
     this.#bytes = 0;
@@ -837,6 +883,8 @@ export class Engine {
     }
     this.#sinceRefresh = 0;
     this.#board.generation = this.#generation;
+    // The one before may have had no worker: there was no room for any.
+    this.#markOrphans();
     this.#tasks.native.wakeAll();
     this.#held = job.urgent !== true;
     this.#board.hold = this.#held ? Hold.forking : Hold.no;
@@ -846,12 +894,41 @@ export class Engine {
     return true;
   }
 
+  /**
+   * Workers that are no copies of this process: so many to begin with, and more as there is more to do. Nothing that
+   * they lack is to be had by starting them anew.
+   *
+   * @throws PicklingError `initargs` cannot be sent. RuntimeError the main module is being imported. Error EAGAIN, …: no
+   *   room for a process.
+   */
+  #beginFresh(count: number): void {
+    this.#known = 0;
+    this.#wanted = count;
+    try {
+      this.#hire(count);
+    } catch (error) {
+      this.#known = -1;
+      throw error;
+    }
+  }
+
+  /** Has the workers started that need not wait for the first task to know what it is about. @throws as `#beginFresh`. */
+  start(): void {
+    if (this.#options.areCopies) return;
+    try {
+      this.#beginFresh(this.#options.processes);
+    } catch (error) {
+      this.terminate();
+      throw error;
+    }
+  }
+
   /** Once in a process, before its first workers. */
   #rehearse(): void {
     rehearsed = true;
     const task: Task = [Math.abs as Task[0], [1]];
     this.#tasks.putLabelled(task, [Mode.apply, 0], this.#context, 0);
-    this.#put++;
+    this.#countPut();
     const index = this.#indices.at(-1)!;
     rehearseWork(this.#setup(index, []));
     this.#drain();
@@ -880,6 +957,7 @@ export class Engine {
   }
 
   #buryRetired(): void {
+    this.#lookAtStarts();
     for (const member of this.#retired) {
       if (!member.isGone && member.process.exitcode !== null) this.#bury(member);
     }
@@ -890,7 +968,7 @@ export class Engine {
     let failure: unknown;
     const start = (): void => {
       try {
-        this.#startWorkers(count);
+        launchTogether(() => this.#startWorkers(count));
       } catch (error) {
         failure = error;
       }
@@ -901,7 +979,7 @@ export class Engine {
   }
 
   #startWorkers(count: number): void {
-    const kin = allKin();
+    const kin = this.#options.areCopies ? allKin() : [];
     for (let i = 0; i < count; i++) {
       const index = this.#indices.pop()!;
       this.#board.clear(index);
@@ -915,7 +993,14 @@ export class Engine {
       }
       let place = 0;
       while (this.#members.some((member) => member.place === place)) place++;
-      this.#members.push({ process, index, place, isGone: false, verdict: undefined });
+      this.#members.push({
+        process,
+        index,
+        place,
+        generation: this.#generation,
+        isGone: false,
+        verdict: undefined,
+      });
       this.#withoutSince = undefined;
     }
   }
@@ -974,14 +1059,17 @@ export class Engine {
   /** Nothing happens before somebody takes results: a program that does not may end. */
   #isHeldUp(): boolean {
     if (this.#pending.size > 0) return false;
-    return this.#queue.slice(this.#first).every((job) => job?.isHeldUp === true);
+    for (let at = 0; at < this.#queue.length; at++) {
+      if (this.#queue.at(at)!.isHeldUp !== true) return false;
+    }
+    return true;
   }
 
   #watch(): void {
     if (native.getpid() !== this.#owner) return;
     const more = this.service(TURN_MS);
     // Whoever closes a pool need not join it.
-    if (this.#ending === 'stop') this.#joinedNow();
+    if (this.#ending === 'stop') this.#joined(0);
     const isDone = this.idle ? this.#ending !== 'stop' : this.#isHeldUp();
     if (isDone || this.#ending === 'over') {
       this.#watching = false;
@@ -1003,8 +1091,15 @@ export class Engine {
     const timer = setTimeout(wake, SLICE_MS);
     stops.push(() => clearTimeout(timer));
     // At its end the program need not wait for workers that end.
-    if (this.idle) timer.unref();
-    else stops.push(this.#results.watchMessages(wake));
+    if (this.idle) {
+      timer.unref();
+      return;
+    }
+    try {
+      stops.push(this.#results.watchMessages(wake));
+    } catch {
+      // No descriptor is left for that: results are taken when the timer fires.
+    }
   }
 
   // --- the end
@@ -1023,7 +1118,7 @@ export class Engine {
     const label = [Mode.stop, 0] as const;
     for (let i = this.#members.length; i-- > 0;) {
       this.#tasks.putLabelled(null, label, this.#context, this.#generation & 0xff);
-      this.#put = (this.#put + 1) % NUMBERS;
+      this.#countPut();
     }
   }
 
@@ -1060,7 +1155,7 @@ export class Engine {
 
   /** Waits for the workers to end, after `close`. */
   join(milliseconds: number): boolean {
-    const ended = (): boolean => this.#joined();
+    const ended = (): boolean => this.#joined(SLICE_MS);
     return this.waitUntil(ended, milliseconds) || this.#ending === 'over';
   }
 
@@ -1068,12 +1163,13 @@ export class Engine {
     return this.#ending === 'over';
   }
 
-  #joined(): boolean {
+  /** Whether all workers have ended. @param patienceMs it waits for each so long. */
+  #joined(patienceMs: number): boolean {
     if (this.#isOver()) return true;
     this.#insist();
-    if (this.#ending !== 'stop' && !(this.#ending === 'close' && this.idle)) return false;
+    if (this.#ending !== 'stop') return false;
     for (const member of [...this.#members, ...this.#retired]) {
-      if (member.process._popen!.wait(SLICE_MS) === null) return false;
+      if (member.process._popen!.wait(patienceMs) === null) return false;
       this.#bury(member);
     }
     this.#over();
@@ -1091,24 +1187,12 @@ export class Engine {
   async joinAsync(signal: AbortSignal | null | undefined): Promise<void> {
     this.checkOwner();
     checkAbortSignal(signal)?.throwIfAborted();
-    while (!this.#joinedNow()) {
+    while (!this.#joined(0)) {
       const pause = this.#ending === 'stop' ? 2 : SLICE_MS;
       await new Promise((resolve) => setTimeout(resolve, pause));
       signal?.throwIfAborted();
       this.service();
     }
-  }
-
-  #joinedNow(): boolean {
-    if (this.#ending === 'over') return true;
-    this.#insist();
-    if (this.#ending !== 'stop') return false;
-    for (const member of [...this.#members, ...this.#retired]) {
-      if (member.process.exitcode === null) return false;
-      this.#bury(member);
-    }
-    this.#over();
-    return true;
   }
 
   // --- insight

@@ -3,12 +3,19 @@
  *
  * Under fork any function works, closures included: workers are forked at the first call, and again, fresh ones in
  * place of the others, when a function comes that they have not seen (engine.ts has the rules, closures.ts what
- * counts as seen). Nothing needs a turn of the event loop, and nothing waits for ever: a worker that dies fails
+ * counts as seen). Where processes are not forked, workers start with the pool, and functions travel by their names.
+ * Nothing needs a turn of the event loop, and nothing waits for ever: a worker that dies fails
  * its task and is replaced.
  */
 
 import { inspect } from 'node:util';
-import { wrongType } from '../arguments.js';
+import {
+  checkCallable,
+  checkInitializer,
+  checkIterable,
+  checkNames,
+  wrongType,
+} from '../arguments.js';
 import { cpuCount } from '../cpu.js';
 import { ValueError } from '../errors.js';
 import type { AsyncOptions, BaseProcess, ProcessOptions } from '../process.js';
@@ -67,6 +74,8 @@ export interface PoolConstructor {
 /** What a pool needs of its context. */
 export interface PoolContext {
   Process: new (options: ProcessOptions) => BaseProcess;
+  /** Whether its processes have, when they start, what this one has. */
+  areCopies: boolean;
 }
 
 const OPTIONS = ['processes', 'initializer', 'initargs', 'maxtasksperchild'];
@@ -76,9 +85,7 @@ function readOptions(given: readonly unknown[]): PoolOptions {
   if (typeof first !== 'object' || first === null) {
     return { processes: first, initializer, initargs, maxtasksperchild } as PoolOptions;
   }
-  for (const key of Object.keys(first)) {
-    if (!OPTIONS.includes(key)) throw new TypeError(`Pool() got an unexpected option '${key}'`);
-  }
+  checkNames(first, OPTIONS, 'Pool() ');
   return first;
 }
 
@@ -88,18 +95,11 @@ function checkPositive(value: unknown, name: string, error: () => Error): number
   return value;
 }
 
-function checkCallable(fn: unknown, name: string): void {
-  if (typeof fn !== 'function') throw wrongType(name, 'a function', fn);
-}
-
-/** Options that lie in another argument's place would be lost in silence. */
-function checkOptions(options: unknown, known: readonly string[]): void {
+function checkJobOptions(options: unknown, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null) {
     throw wrongType('options', 'an object', options);
   }
-  for (const key of Object.keys(options)) {
-    if (!known.includes(key)) throw new TypeError(`got an unexpected option '${key}'`);
-  }
+  checkNames(options, known);
   for (const key of ['callback', 'errorCallback']) {
     const callback = (options as Record<string, unknown>)[key];
     if (callback !== undefined && callback !== null) checkCallable(callback, key);
@@ -111,14 +111,8 @@ const MAP_OPTIONS = [...JOB_OPTIONS, 'progress'];
 
 function listOf(iterable: unknown): unknown[] {
   if (Array.isArray(iterable)) return iterable;
-  checkIterable(iterable);
+  checkIterable(iterable, 'iterable');
   return [...iterable];
-}
-
-function checkIterable(value: unknown, name = 'iterable'): asserts value is Iterable<unknown> {
-  if (typeof (value as Partial<Iterable<unknown>> | null)?.[Symbol.iterator] !== 'function') {
-    throw wrongType(name, 'iterable', value);
-  }
 }
 
 /** Ends the workers of a pool that the program has dropped, when they are done. */
@@ -136,7 +130,8 @@ export class Pool {
 
   /**
    * @internal `context` is bound by the contexts' own classes.
-   * @throws ValueError `processes` or `maxtasksperchild` below 1. TypeError.
+   * @throws ValueError `processes` or `maxtasksperchild` below 1. TypeError. Of workers that are not forked, which start
+   *   here: PicklingError the initializer or its arguments cannot be sent, RuntimeError, Error EAGAIN, ENOMEM, EMFILE.
    */
   constructor(context: PoolContext, given: readonly unknown[]) {
     const options = readOptions(given);
@@ -146,9 +141,7 @@ export class Pool {
       'processes',
       () => new ValueError('Number of processes must be at least 1'),
     );
-    if (initializer !== undefined && initializer !== null && typeof initializer !== 'function') {
-      throw new TypeError('initializer must be a callable');
-    }
+    checkInitializer(initializer);
     if (maxtasksperchild !== undefined && maxtasksperchild !== null) {
       const error = (): Error => new ValueError('maxtasksperchild must be a positive int or None');
       if (typeof maxtasksperchild !== 'number') throw error();
@@ -161,12 +154,14 @@ export class Pool {
       initializer,
       initargs: [...initargs],
       maxTasksPerChild: maxtasksperchild,
+      areCopies: context.areCopies,
       makeProcess(processOptions) {
         const worker = new context.Process({ ...processOptions, daemon: true });
         worker.name = worker.name.replace('Process', 'PoolWorker');
         return worker;
       },
     });
+    this.#engine.start();
     forgotten.register(this, this.#engine, this);
   }
 
@@ -218,7 +213,7 @@ export class Pool {
     this.#checkRunning();
     checkCallable(fn, 'func');
     checkIterable(args, 'args');
-    checkOptions(options, JOB_OPTIONS);
+    checkJobOptions(options, JOB_OPTIONS);
     const all: unknown[] = [...args];
     if (kwds !== null && Object.keys(kwds).length > 0) all.push(kwds);
     const setup = { ...options, fn: fn as never, mode: Mode.apply, urgent };
@@ -282,7 +277,7 @@ export class Pool {
   ): AsyncResult<R[]> {
     this.#checkRunning();
     checkCallable(fn, 'func');
-    checkOptions(options, MAP_OPTIONS);
+    checkJobOptions(options, MAP_OPTIONS);
     const items = listOf(iterable);
     const { progress, ...rest } = options;
     const size =
@@ -335,8 +330,8 @@ export class Pool {
   ): IMapIterator<R> {
     this.#checkRunning();
     checkCallable(fn, 'func');
-    checkIterable(iterable);
-    checkOptions(options, MAP_OPTIONS);
+    checkIterable(iterable, 'iterable');
+    checkJobOptions(options, MAP_OPTIONS);
     const size = checkPositive(chunksize, 'chunksize', () => badChunksize(chunksize));
     const { progress, ...rest } = options;
     const { length } = iterable as { length?: unknown };

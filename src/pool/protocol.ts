@@ -10,15 +10,18 @@
  * takes that word back after the result is in the other channel. Whatever instruction a worker dies at, its parent can
  * tell: the task is still there (claimed, but not taken), or is lost (taken, and there is no result), or is done.
  *
- * Each task has a tag, the generation of workers that it needs: a function that no worker had seen makes a new
- * generation, and older workers refuse what they cannot know, and end.
+ * Each task has a tag, the generation of workers that it is for: a function that no worker had seen makes a new
+ * generation. Older workers refuse what they cannot know, and end; newer ones leave what is older to its own workers, which
+ * see memory as it was at the call, as long as there are any.
  *
  *   task      label: mode and flags, 1 + the number of its switch on the board (0: none)
  *             value: [fn, items]
  *   result    label: the task's number (of `broken` and `left`: the worker's index), status
  */
 
-import { allocateData, type Data } from '../heap.js';
+import { allocateData, Block, dataAt, Segment, type Data } from '../heap.js';
+import { registerInternal } from '../reduction.js';
+import { malformed } from '../sharing.js';
 import type { RemoteError } from './remote_errors.js';
 import { elementsOn, load, readElement, store, writeElement, type Elements } from '../words.js';
 
@@ -58,7 +61,8 @@ export type EachOutcome = [values: unknown[], errors: [index: number, error: Rem
 
 const GENERATION = 0;
 const HOLD = 1;
-const FIRST_SWITCH = 2;
+const ORPHANED = 2;
+const FIRST_SWITCH = 3;
 /** So many tasks are put ahead of what is finished. */
 export const MOST_AHEAD = 16_384;
 /** Of jobs that can be called off, one bit for each that has tasks under way. */
@@ -77,22 +81,36 @@ export const Hold = {
   forking: 2,
 } as const;
 
-/** Milliseconds since the first process began: the same clock in all of a family. */
-export const now = (): number => performance.now();
+/** Between the beginning of this process, or of the one that it is a fork of, and that of the system. */
+const BEGINNING_MS = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+
+/** Milliseconds by the clock that all processes have in common. */
+export const now = (): number => BEGINNING_MS + performance.now();
+
+const bytesFor = (workers: number): number => 8 * REALS * workers + 4 * WORDS;
+
+type BoardPlace = readonly [workers: number, piece: Segment | Block, byteOffset: number];
 
 /** What is shared beside the channels. Each word has one writer. */
 export class Board {
+  readonly #workers: number;
   readonly #data: Data;
   readonly #reals: Elements;
   readonly #firstWord: number;
 
-  /** @param workers how many may be there at once. */
-  constructor(workers: number) {
+  /** @param workers how many may be there at once. @param data where it is already. */
+  constructor(workers: number, data = allocateData(bytesFor(workers))) {
     const count = REALS * workers;
-    this.#data = allocateData(8 * count + 4 * WORDS);
+    this.#workers = workers;
+    this.#data = data;
     const { memory, byteOffset } = this.#data;
     this.#reals = elementsOn(Float64Array, memory, byteOffset, count);
     this.#firstWord = byteOffset / 4 + 2 * count;
+  }
+
+  /** @internal */
+  get _place(): BoardPlace {
+    return [this.#workers, this.#data.piece, this.#data.byteOffset];
   }
 
   #load(index: number): number {
@@ -110,6 +128,15 @@ export class Board {
 
   set generation(value: number) {
     this.#store(GENERATION, value);
+  }
+
+  /** Tasks of this generation and older ones have no workers of their own any more: anybody takes them. */
+  get orphaned(): number {
+    return this.#load(ORPHANED);
+  }
+
+  set orphaned(value: number) {
+    this.#store(ORPHANED, value);
   }
 
   /** Fresh workers leave their parent a moment before they begin: see Hold. */
@@ -182,3 +209,18 @@ export class Board {
     return { tasks: this.#real(worker, Real.tasks), busy, idle: Math.max(0, lifetime - busy) };
   }
 }
+
+const isCount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) >= 0;
+
+registerInternal(Board, 'Board', {
+  encode: (board) => board._place,
+  decode(payload: unknown) {
+    const [workers, piece, byteOffset]: unknown[] = Array.isArray(payload) ? payload : [];
+    const isPiece = piece instanceof Segment || piece instanceof Block;
+    if (!isPiece || !isCount(workers) || !isCount(byteOffset)) throw malformed();
+    const data = dataAt(piece, byteOffset, bytesFor(workers));
+    if (data === undefined) throw malformed();
+    return new Board(workers, data);
+  },
+});

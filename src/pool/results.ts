@@ -10,6 +10,7 @@ import { inspect } from 'node:util';
 import { checkAbortSignal } from '../arguments.js';
 import { abortable, timeoutMs } from '../clock.js';
 import { RuntimeError, StopIteration, TimeoutError, ValueError } from '../errors.js';
+import { Fifo } from '../fifo.js';
 import type { AsyncOptions } from '../process.js';
 import { Line } from '../waiting.js';
 import type { Engine, Job } from './engine.js';
@@ -359,9 +360,8 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
   #turn = 0;
   readonly #early = new Map<number, Item<T>[]>();
   readonly #sizes = new Map<number, number>();
-  /** What may be taken now, from `#first` on. */
-  #ready: Item<T>[] = [];
-  #first = 0;
+  /** What may be taken now. */
+  readonly #ready = new Fifo<Item<T>>();
   #over: { error: unknown } | undefined;
   #isCalling = false;
   #wakeLine: (() => void) | undefined;
@@ -403,7 +403,7 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
 
   /** @internal */
   get isHeldUp(): boolean {
-    return this.#ready.length - this.#first > MOST_UNTAKEN;
+    return this.#ready.length > MOST_UNTAKEN;
   }
 
   /** @internal */
@@ -489,10 +489,10 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
       this.#early.set(index, items);
       for (let next; (next = this.#early.get(this.#turn)) !== undefined; this.#turn++) {
         this.#early.delete(this.#turn);
-        this.#ready.push(...next);
+        for (const item of next) this.#ready.push(item);
       }
     } else {
-      this.#ready.push(...items);
+      for (const item of items) this.#ready.push(item);
     }
     if (this.#exhausted && this.#back === this.#made) this.settled();
     this.#wake();
@@ -508,14 +508,8 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
 
   /** Undefined: it is not there yet. */
   #take(): { item: Item<T> } | { end: true } | undefined {
-    if (this.#first < this.#ready.length) {
-      const item = this.#ready[this.#first++]!;
-      if (this.#first > 1024 && 2 * this.#first > this.#ready.length) {
-        this.#ready = this.#ready.slice(this.#first);
-        this.#first = 0;
-      }
-      return { item };
-    }
+    const item = this.#ready.shift();
+    if (item !== undefined) return { item };
     if (this.#over !== undefined) {
       // Once, and then it is at its end.
       const { error } = this.#over;
@@ -529,7 +523,7 @@ export class IMapIterator<T> extends BaseJob<T> implements Job, IterableIterator
 
   #isThere(): boolean {
     return (
-      this.#first < this.#ready.length ||
+      this.#ready.length > 0 ||
       this.#over !== undefined ||
       (this.#exhausted && this.#back === this.#made)
     );

@@ -8,8 +8,8 @@
 
 import { kinCount, kinNumber } from '../kinship.js';
 import { native } from '../native.js';
-import type { EncodeContext } from '../reduction.js';
-import { NOTHING, REFUSED, type Channel } from '../queues.js';
+import { missingModule, reduction, registerModule, type EncodeContext } from '../reduction.js';
+import { NOT_YET, NOTHING, REFUSED, type Channel } from '../queues.js';
 import {
   EACH,
   Hold,
@@ -42,7 +42,7 @@ export interface WorkerSetup {
   initargs: readonly unknown[];
   /** It ends after so many tasks. */
   maxTasks: number;
-  /** Functions that it was forked for: kept alive. */
+  /** Functions that it was forked for: kept alive. Without a fork there are none. */
   kin: readonly object[];
 }
 
@@ -51,6 +51,8 @@ const LONGEST_TURN_MS = 2;
 /** Fresh workers do not begin, and print, before their parent has said what it has to say; but not for longer than this. */
 const LONGEST_HOLD_MS = 5;
 const HOLD_SLICE_MS = 0.1;
+/** The same, while others are to take what there is. */
+const NOT_YET_SLICE_MS = 25;
 /** A sleeping worker looks so often whether it is still needed. */
 const SLICE_MS = 250;
 
@@ -85,7 +87,7 @@ class Worker {
     this.#hold();
     for (let left = maxTasks; left > 0; left--) {
       const taken = this.#take();
-      const task = taken === NOTHING ? await this.#wait() : taken;
+      const task = taken === NOTHING || taken === NOT_YET ? await this.#wait() : taken;
       if (task === undefined) return;
       const pending = this.#perform(task);
       if (pending !== undefined) await pending;
@@ -127,21 +129,21 @@ class Worker {
   }
 
   /** Undefined: this worker is not needed any more. */
-  #take(): Taken | typeof NOTHING | undefined {
+  #take(): Taken | typeof NOTHING | typeof NOT_YET | undefined {
     const { tasks, board, index, generation } = this.#setup;
-    if (board.generation !== generation) {
+    const isRetired = board.generation !== generation;
+    let task: Task | null | typeof NOTHING | typeof REFUSED | typeof NOT_YET;
+    try {
+      task = tasks.take(index, generation, board.orphaned);
+    } catch (error) {
+      return { flags: tasks.label[0], which: tasks.label[1], task: null, error };
+    }
+    if (task === REFUSED || (isRetired && task === NOTHING)) {
       // It may have been woken in place of one that is needed.
       tasks.native.wakeAll();
       return undefined;
     }
-    let task: Task | null | typeof NOTHING | typeof REFUSED;
-    try {
-      task = tasks.take(index, generation);
-    } catch (error) {
-      return { flags: tasks.label[0], which: tasks.label[1], task: null, error };
-    }
-    if (task === REFUSED) return undefined;
-    if (task === NOTHING) return NOTHING;
+    if (task === NOTHING || task === NOT_YET) return task;
     const [flags, which] = tasks.label;
     if ((flags & MODE_BITS) === Mode.stop) return undefined;
     return { flags, which, task, error: undefined };
@@ -152,7 +154,14 @@ class Worker {
     await this.#turn();
     for (;;) {
       const recalls = tasks.native.recalls();
+      const before = tasks.taken;
       const taken = this.#take();
+      if (taken === NOT_YET) {
+        const slice = native.loopHolds() ? LONGEST_TURN_MS : NOT_YET_SLICE_MS;
+        tasks.native.waitForTake(before, slice, recalls);
+        await this.#turn();
+        continue;
+      }
       if (taken !== NOTHING) return taken;
       // Timers and sockets of the tasks' go on while it sleeps.
       if (native.loopHolds()) await new Promise<void>((resolve) => tasks.watchMessages(resolve));
@@ -183,7 +192,10 @@ class Worker {
 
   #outcome(taken: Taken): Outcome | Promise<Outcome> {
     const { flags, which, task, error } = taken;
-    if (task === null) return this.#failure(error);
+    if (task === null) {
+      const url = missingModule(error);
+      return url === undefined ? this.#failure(error) : this.#outcomeWith(url, taken);
+    }
     if (which > 0 && this.#setup.board.isOff(which - 1)) return SKIPPED;
     const [fn, items] = task;
     const mode = flags & MODE_BITS;
@@ -198,6 +210,20 @@ class Worker {
     } catch (reason) {
       return this.#failure(reason);
     }
+  }
+
+  /** It refers to an ES module that was imported by its parent after this worker was started. */
+  async #outcomeWith(url: string, taken: Taken): Promise<Outcome> {
+    try {
+      registerModule(url, (await import(url)) as Record<string, unknown>);
+      taken.task = this.#setup.tasks.takeAgain();
+    } catch (error) {
+      // One after another.
+      const other = missingModule(error);
+      if (other === undefined || other === url) return this.#failure(error);
+      return this.#outcomeWith(other, taken);
+    }
+    return this.#outcome(taken);
   }
 
   #failure(error: unknown): Outcome {
@@ -340,3 +366,6 @@ export async function work(setup: WorkerSetup): Promise<void> {
   await new Worker(setup).run();
   setTimeout(() => process.exit(), GRACE_MS).unref();
 }
+
+// What a worker finds that was not forked.
+reduction.register('multiprocessing.pool.work', work);

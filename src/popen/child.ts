@@ -6,8 +6,8 @@
  * What tells of a child's end is a pidfd, or, where the system has none, the reading end of a pipe whose writing
  * end only the child holds.
  *
- * When the child dies, `poll` and `wait` reap it and remember the code. When the parent dies first, a daemon is killed
- * by the kernel (Linux), other children live on.
+ * When the child dies, `poll` and `wait` reap it and remember the code. When the parent dies first, a daemon is killed,
+ * by the kernel (Linux) or within a quarter of a second by a thread of its own; other children live on.
  */
 
 import { osConstants } from '../lazy_builtin.js';
@@ -17,6 +17,7 @@ import { arrangeEnd } from '../util.js';
 
 /** The code of a child whose status somebody else has taken, as subprocess and asyncio have it. */
 const REAPED_ELSEWHERE = 255;
+const LONGEST_NAP_MS = 10;
 
 /** What tells of a child's end, and the process that waits for it. */
 export interface Held {
@@ -87,11 +88,7 @@ export abstract class LaunchedPopen implements Popen {
 
   onEnd(callback: () => void): () => void {
     this.#waiting.add(callback);
-    this.#watch ??= native.watchReadable(this.#held.fd ?? readyFd(), () => {
-      this.#watch = undefined;
-      this.poll();
-      this.#notify();
-    });
+    this.#watch ??= native.watchReadable(this.#held.fd ?? readyFd(), () => this.#look(0));
     return () => {
       this.#waiting.delete(callback);
       if (this.#waiting.size > 0) return;
@@ -99,6 +96,17 @@ export abstract class LaunchedPopen implements Popen {
       this.#watch = undefined;
       if (this.#exitcode !== null && !this.#exposed) this.#release();
     };
+  }
+
+  /** Something tells of its end. A pipe does so a moment before the child can be reaped. */
+  #look(tries: number): void {
+    this.#watch = undefined;
+    if (this.poll() === null && this.#owner === native.getpid()) {
+      const timer = setTimeout(() => this.#look(tries + 1), Math.min(tries, LONGEST_NAP_MS));
+      this.#watch = { stop: () => clearTimeout(timer) };
+      return;
+    }
+    this.#notify();
   }
 
   signal(signal: number): void {
@@ -206,13 +214,16 @@ function hasPidfd(): boolean {
   return pidfdWorks;
 }
 
-/** In a child: the kernel ends it with its parent, however that ends. */
+/** In a child: it ends with its parent, however that ends, by the kernel's hand or by that of a thread. */
 export function dieWithParent(parent: number): void {
+  // Windows' jobs do it.
+  if (process.platform === 'win32') return;
   try {
     native.setPdeathsig(osConstants().signals.SIGKILL);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOSYS') throw error;
+    native.endWithParent(parent);
   }
-  // It may have ended before we asked. (Windows' jobs end with it, and the pid of the parent stays.)
-  if (process.platform !== 'win32' && process.ppid !== parent) native.exitNow(1);
+  // It may have ended before we asked.
+  if (process.ppid !== parent) native.exitNow(1);
 }

@@ -5,8 +5,8 @@
 
 import { spawnSync } from 'node:child_process';
 import os from 'node:os';
-import { describe, test } from 'vitest';
-import { runCase, testCases, testCtrlC, titlesOf } from './cases.js';
+import { describe } from 'vitest';
+import { testCases, testCtrlC } from './cases.js';
 
 const python = spawnSync('python3', ['--version']).status === 0;
 
@@ -24,10 +24,7 @@ export function connectionConformance(method: string): void {
   });
 
   describe(`Connection (${method}): values`, () => {
-    const fixture = 'connection/values.mjs';
-    for (const title of titlesOf(fixture)) {
-      test.skipIf(title === HUGE && !roomForHuge)(title, () => runCase(fixture, title, { method }));
-    }
+    testCases('connection/values.mjs', { method }, roomForHuge ? [] : [HUGE]);
   });
 
   describe(`Connection (${method}): poll and wait`, () => {
@@ -53,12 +50,7 @@ export function connectionConformance(method: string): void {
   });
 
   describe.runIf(python)(`Connection (${method}): CPython at the other end`, () => {
-    const fixture = 'connection/python.mjs';
-    for (const title of titlesOf(fixture)) {
-      test.skipIf(title === LARGE && !roomForLarge)(title, () =>
-        runCase(fixture, title, { method }),
-      );
-    }
+    testCases('connection/python.mjs', { method }, roomForLarge ? [] : [LARGE]);
   });
 
   describe(`Connection (${method}): Ctrl-C`, () => {

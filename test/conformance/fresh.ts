@@ -3,15 +3,14 @@
  * what they share travels by reference.
  */
 
-import { describe, test } from 'vitest';
-import { runCase, titlesOf } from './cases.js';
+import { describe } from 'vitest';
+import { testCases } from './cases.js';
 
 export function freshConformance(method: string): void {
-  // Every child is a node that starts.
-  const options = { method, timeoutMs: 55_000 };
-  const testFresh = (fixture: string): void =>
-    test.each(titlesOf(fixture))('%s', (title) => runCase(fixture, title, options));
-
-  describe(`Process (${method}): targets by name`, () => testFresh('fresh/process.mjs'));
-  describe(`Process (${method}): shared objects`, () => testFresh('fresh/objects.mjs'));
+  // Processes are counted: each case is the first.
+  const options = { method, apart: true };
+  describe(`Process (${method}): targets by name`, () => testCases('fresh/process.mjs', options));
+  describe(`Process (${method}): shared objects`, () => testCases('fresh/objects.mjs', { method }));
+  describe(`Pool and executor (${method}): by name`, () =>
+    testCases('fresh/pool.mjs', { ...options, timeoutMs: 55_000 }));
 }

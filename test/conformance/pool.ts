@@ -38,7 +38,11 @@ export function poolConformance(method: string): void {
     test('calls answer and throw the same', async () => {
       const ours = await runOk('pool/outcomes.mjs', { args: [method] });
       const original = path.join(fixtures, 'pool/outcomes.py');
-      const theirs = await runOk(original, { node: 'python3', env: { PYTHONUTF8: '1' } });
+      const theirs = await runOk(original, {
+        node: 'python3',
+        args: [method],
+        env: { PYTHONUTF8: '1' },
+      });
       expect(ours.stdout).toBe(theirs.stdout);
     });
   });

@@ -28,11 +28,16 @@ const ENDS: Record<string, number | NodeJS.Signals> = {
 
 export function processConformance(method: string): void {
   describe(`Process (${method}): the object`, () => {
-    testCases('process/attributes.mjs', { method });
+    // Processes are counted: each case is the first.
+    testCases('process/attributes.mjs', { method, apart: true });
   });
 
   describe(`Process (${method}): its life`, () => {
-    testCases('process/lifecycle.mjs', { method });
+    testCases('process/lifecycle.mjs', { method, apart: true });
+  });
+
+  describe(`Process (${method}): start methods`, () => {
+    testCases('process/methods.mjs', { method });
   });
 
   parentEndsConformance(method);

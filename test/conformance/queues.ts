@@ -9,7 +9,7 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runOk } from '../support/fixture.js';
 import { fixtures } from '../support/paths.js';
-import { runCase, testCases, testCtrlC, titlesOf } from './cases.js';
+import { testCases, testCtrlC } from './cases.js';
 
 const python = spawnSync('python3', ['--version']).status === 0;
 
@@ -31,12 +31,7 @@ export function queuesConformance(method: string): void {
   });
 
   describe(`Queues (${method}): messages`, () => {
-    const fixture = 'queues/messages.mjs';
-    for (const title of titlesOf(fixture)) {
-      test.skipIf(title === LARGE && !roomForLarge)(title, () =>
-        runCase(fixture, title, { method }),
-      );
-    }
+    testCases('queues/messages.mjs', { method }, roomForLarge ? [] : [LARGE]);
   });
 
   describe(`Queues (${method}): memory, descriptors, limits, Workers`, () => {
@@ -45,7 +40,7 @@ export function queuesConformance(method: string): void {
 
   describe.runIf(python)(`Queues (${method}): beside CPython`, () => {
     test('calls answer and throw the same', async () => {
-      const ours = await runOk('queues/outcomes.mjs', { args: [method] });
+      const ours = await runOk('queues/outcomes.mjs', { args: ['', method] });
       const original = path.join(fixtures, 'queues/outcomes.py');
       const theirs = await runOk(original, { node: 'python3', env: { PYTHONUTF8: '1' } });
       expect(ours.stdout).toBe(theirs.stdout);

@@ -10,7 +10,8 @@ const hasPython = spawnSync('python3', ['--version']).status === 0;
 /** What travels by reference, whatever the start method. */
 export function reductionConformance(method: string): void {
   describe(`reduction (${method})`, () => {
-    testCases('reduction/references.mjs', { method });
+    // What one of them loads or names the next would have.
+    testCases('reduction/references.mjs', { method, apart: true });
 
     test('a block arrives in a program that never named the sub-path', async () => {
       await runOk({

@@ -1,4 +1,6 @@
-#if defined(__linux__)
+#include "core/plain_posix.h"
+
+#if defined(MP_LINUX)
 
 #include "core/affinity.h"
 

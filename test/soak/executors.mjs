@@ -5,9 +5,8 @@
  */
 
 import { asCompleted, ProcessPoolExecutor, wait } from 'node-multiprocessing/concurrent';
+import { option } from './support.mjs';
 
-const option = (name, otherwise) =>
-  Number(process.argv.find((o) => o.startsWith(`--${name}=`))?.split('=')[1] ?? otherwise);
 const seconds = option('seconds', 60);
 const CALLS = 60;
 const HUNG_S = 30;

@@ -7,15 +7,12 @@
 import { readFileSync } from 'node:fs';
 import { Barrier, BrokenBarrierError, Condition, Lock, Process, RLock } from 'node-multiprocessing';
 import { native } from '../support/native.mjs';
+import { conclude, delay, failures, option, percentiles } from './support.mjs';
 
-const option = (name, otherwise) =>
-  Number(process.argv.find((o) => o.startsWith(`--${name}=`))?.split('=')[1] ?? otherwise);
 const seconds = option('seconds', 60);
 const kills = option('kills', 10_000);
 
 const HUNG_S = 15;
-const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const failures = [];
 process.emitWarning = () => {}; // Of recoveries there are thousands.
 
 function daemon(target) {
@@ -214,7 +211,6 @@ async function kill(kind, count, times) {
   }
 }
 
-const started = performance.now();
 if (seconds > 0) {
   await exclusion('Lock', new Lock(), seconds / 3);
   await exclusion('RLock', new RLock(), seconds / 3);
@@ -229,18 +225,11 @@ if (kills > 0) {
   await Promise.all(cells.map((kind) => kill(kind, each, results.get(kind))));
 }
 const row = (name, times) => {
-  times.sort((a, b) => a - b);
-  const at = (share) => times[Math.min(times.length - 1, Math.floor(times.length * share))];
-  const figures = [0.5, 0.9, 0.99, 1].map((share) => `${(at(share) ?? 0).toFixed(0)} ms`);
-  console.log(`${name}: ${times.length} kills; the others went on after ${figures.join(', ')}`);
+  console.log(`${name}: ${times.length} kills; the others went on after ${percentiles(times)}`);
 };
 if (kills > 0) {
   console.log('(median, 90 %, 99 %, longest)');
   for (const [kind, times] of results) row(kind, times);
   row('all', [...results.values()].flat());
 }
-console.log(
-  `${failures.length} failures in ${((performance.now() - started) / 1000).toFixed(0)} s`,
-);
-for (const failure of failures.slice(0, 10)) console.log('  ', JSON.stringify(failure));
-process.exitCode = failures.length > 0 ? 1 : 0;
+conclude();

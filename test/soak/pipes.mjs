@@ -8,37 +8,31 @@
  * out, --seconds=0 both. At the end there is no memory, descriptor or name left.
  */
 
-import { readdirSync } from 'node:fs';
 import { Lock, Pipe, Process, Queue, RawValue } from 'node-multiprocessing';
-import { isBell, openFds } from '../support/fds.mjs';
+import { openFds } from '../support/fds.mjs';
 import { native } from '../support/native.mjs';
+import {
+  checkNothingLeft,
+  checksum,
+  conclude,
+  delay,
+  failures,
+  option,
+  pattern,
+  percentiles,
+} from './support.mjs';
 
-const given = (name) => process.argv.find((o) => o.startsWith(`--${name}=`));
-const option = (name, otherwise) => Number(given(name)?.split('=')[1] ?? otherwise);
 const seconds = option('seconds', 60);
 const interval = option('kills', 50);
 
 const HUNG_S = 20;
-const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const failures = [];
-
-const shmNames = () => {
-  try {
-    return readdirSync('/dev/shm');
-  } catch {
-    return [];
-  }
-};
-const namesBefore = shmNames();
 
 // ---- Messages ----------------------------------------------------------------------------------
 
 const MIB = 2 ** 20;
 const LARGEST = 3 * MIB;
 const HEAD = 16;
-const pattern = Buffer.from(
-  Uint8Array.from({ length: LARGEST + 4096 }, (_, i) => Math.imul(i, 40_503) >> 3),
-);
+const BYTES = pattern(LARGEST + 4096);
 const mix = (number) => Math.imul(number + 1, 2_654_435_761) >>> 0;
 
 /** Mostly small ones, some at the edges of records and chunks, some in pieces; `most` ends the list. */
@@ -50,17 +44,9 @@ function sizeOf(number, most) {
   return 1 + (mixed % 200);
 }
 
-/** Of some of the bytes: what is wrong with a message is wrong with pieces of it, not with one bit. */
-function checksum(sender, number, bytes) {
-  let sum = Math.imul(sender + 1, 0x9e37_79b1) ^ number;
-  const step = Math.max(1, bytes.length >> 6);
-  for (let i = 0; i < bytes.length; i += step) sum = Math.imul(sum ^ bytes[i], 0x0100_0193);
-  return sum >>> 0;
-}
-
 function payloadOf(number, most) {
   const from = number & 0xfff;
-  return pattern.subarray(from, from + sizeOf(number, most));
+  return BYTES.subarray(from, from + sizeOf(number, most));
 }
 
 /** The sender's own memory for a message of bytes. */
@@ -469,12 +455,9 @@ async function kill(kind) {
   }
   await cell.finish();
   const { kills, waits, lost, moved } = cell;
-  waits.sort((a, b) => a - b);
-  const at = (part) => waits[Math.min(waits.length - 1, Math.floor(waits.length * part))] ?? 0;
-  const times = [0.5, 0.9, 0.99, 1].map((part) => `${at(part).toFixed(0)} ms`).join(', ');
   console.log(
     `${kind}: ${kills.sender} senders and ${kills.receiver} receivers killed, ` +
-      `${moved.toLocaleString('en')} messages received, ${lost} lost; all went on after ${times}`,
+      `${moved.toLocaleString('en')} messages received, ${lost} lost; all went on after ${percentiles(waits)}`,
   );
 }
 
@@ -482,7 +465,6 @@ async function kill(kind) {
 
 // What a lock says when it is taken over from the dead.
 process.on('warning', () => {});
-const started = performance.now();
 {
   // What stays open is open by now.
   const [reader, writer] = Pipe(false);
@@ -500,20 +482,5 @@ if (interval > 0 && seconds > 0) {
   console.log(`one of four killed about every ${interval} ms (median, 90 %, 99 %, longest)`);
   await Promise.all(Object.keys(CELLS).map(kill));
 }
-for (let i = 0; i < 10 && globalThis.gc; i++) {
-  globalThis.gc();
-  await delay(5);
-}
-const left = openFds().filter(
-  (fd) => !/inotify|memfd:node-multiprocessing/.test(fd) && !isBell(fd),
-);
-if (left.length > fds) failures.push({ fds: left, before: fds });
-const names = shmNames().filter(
-  (name) => !namesBefore.includes(name) && /^(psm_|mp-|node-)/.test(name),
-);
-if (names.length > 0) failures.push({ names });
-console.log(
-  `${failures.length} failures in ${((performance.now() - started) / 1000).toFixed(0)} s`,
-);
-for (const failure of failures.slice(0, 10)) console.log('  ', JSON.stringify(failure));
-process.exitCode = failures.length > 0 ? 1 : 0;
+await checkNothingLeft(fds);
+conclude();

@@ -7,16 +7,13 @@
 
 import { Pool } from 'node-multiprocessing';
 import { openFds } from '../support/fds.mjs';
+import { conclude, delay, failures, option, secondsSince } from './support.mjs';
 
-const option = (name, otherwise) =>
-  Number(process.argv.find((o) => o.startsWith(`--${name}=`))?.split('=')[1] ?? otherwise);
 const tasks = option('tasks', 1_000_000);
 const interval = option('kills', 100);
 const pools = option('pools', 1000);
 const WINDOW = 2000;
 const HUNG_S = 30;
-const failures = [];
-const seconds = (since) => ((performance.now() - since) / 1000).toFixed(1);
 
 function spin(microseconds) {
   const end = performance.now() + microseconds / 1000;
@@ -93,7 +90,7 @@ async function chaos() {
   if (never >= 0) failures.push(`task ${never} never ended`);
   if (lost > kills) failures.push(`${lost} tasks were lost by ${kills} kills`);
   console.log(
-    `${tasks} tasks, ${kills} kills: ${lost} lost, each task ended once, ${seconds(began)} s ` +
+    `${tasks} tasks, ${kills} kills: ${lost} lost, each task ended once, ${secondsSince(began).toFixed(1)} s ` +
       `(${Math.trunc(tasks / (performance.now() - began))} k/s)`,
   );
 }
@@ -118,10 +115,10 @@ async function many() {
     if (i % 10 === 0) await new Promise(setImmediate);
   }
   globalThis.gc?.();
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await delay(50);
   const after = { fds: openFds().length, rss: resident() };
   console.log(
-    `${pools} pools: ${before.fds} → ${after.fds} descriptors, ${before.rss.toFixed(0)} → ${after.rss.toFixed(0)} MiB, ${seconds(began)} s`,
+    `${pools} pools: ${before.fds} → ${after.fds} descriptors, ${before.rss.toFixed(0)} → ${after.rss.toFixed(0)} MiB, ${secondsSince(began).toFixed(1)} s`,
   );
   if (after.fds > before.fds + 8) failures.push(`descriptors: ${before.fds} → ${after.fds}`);
   if (after.rss > before.rss + 40) failures.push(`memory: ${before.rss} → ${after.rss} MiB`);
@@ -129,6 +126,4 @@ async function many() {
 
 if (tasks > 0) await chaos();
 if (pools > 0) await many();
-for (const failure of failures.slice(0, 20)) console.error(failure);
-console.log(failures.length === 0 ? 'all is well' : `${failures.length} failures`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+conclude();

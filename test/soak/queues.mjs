@@ -7,13 +7,22 @@
  * item is lost per kill. Without, that is a second part. At the end there is no memory, descriptor or name left.
  */
 
-import { readdirSync } from 'node:fs';
 import { JoinableQueue, Process, Queue, SimpleQueue } from 'node-multiprocessing';
-import { isBell, openFds } from '../support/fds.mjs';
+import { openFds } from '../support/fds.mjs';
 import { native } from '../support/native.mjs';
+import {
+  checkNothingLeft,
+  checksum,
+  conclude,
+  delay,
+  failures,
+  given,
+  option,
+  pattern,
+  percentiles,
+  secondsSince,
+} from './support.mjs';
 
-const given = (name) => process.argv.find((o) => o.startsWith(`--${name}`));
-const option = (name, otherwise) => Number(given(name)?.split('=')[1] ?? otherwise);
 const items = option('items', given('kills') ? 0 : 10_000_000);
 const interval = option('kills', 50);
 const seconds = option('seconds', 60);
@@ -21,17 +30,6 @@ const seconds = option('seconds', 60);
 const PRODUCERS = 4;
 const CONSUMERS = 4;
 const HUNG_S = 15;
-const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const failures = [];
-
-const shmNames = () => {
-  try {
-    return readdirSync('/dev/shm');
-  } catch {
-    return [];
-  }
-};
-const namesBefore = shmNames();
 
 // ---- Items -------------------------------------------------------------------------------------
 
@@ -48,17 +46,7 @@ function makeItem(producer, number, payload) {
   return [producer, number, checksum(producer, number, bytes), bytes];
 }
 
-/** Of some of the bytes: what is wrong with a message is wrong with pieces of it, not with one bit. */
-function checksum(producer, number, bytes) {
-  let sum = Math.imul(producer + 1, 0x9e37_79b1) ^ number;
-  const step = Math.max(1, bytes.length >> 6);
-  for (let i = 0; i < bytes.length; i += step) sum = Math.imul(sum ^ bytes[i], 0x0100_0193);
-  return sum >>> 0;
-}
-
-const pattern = Buffer.from(
-  Uint8Array.from({ length: 400_000 }, (_, i) => Math.imul(i, 40_503) >> 3),
-);
+const BYTES = pattern(400_000);
 
 function wrong(item) {
   if (!Array.isArray(item) || item.length !== 4) return `no item: ${typeof item}`;
@@ -88,9 +76,10 @@ async function move(kind, count) {
   const joinable = queue instanceof JoinableQueue;
   const each = Math.ceil(count / PRODUCERS);
   const results = new Queue();
+  const started = performance.now();
   const produce = async (producer) => {
     for (let number = 0; number < each; number++) {
-      const item = makeItem(producer, number, pattern);
+      const item = makeItem(producer, number, BYTES);
       if (asynchronous) await queue.putAsync(item);
       else queue.put(item);
       // An unbounded queue shall not hold everything.
@@ -121,13 +110,12 @@ async function move(kind, count) {
     }
     results.put({ counts, sums, errors });
   };
-  const started = performance.now();
   const consumers = Array.from({ length: CONSUMERS }, () => run(consume));
   const producers = Array.from({ length: PRODUCERS }, (_, i) => run(() => produce(i)));
   await ended(kind, producers);
   for (let i = 0; i < CONSUMERS; i++) queue.put(null);
   await ended(kind, consumers);
-  const took = (performance.now() - started) / 1000;
+  const took = secondsSince(started);
   const counts = new Float64Array(PRODUCERS);
   const sums = new Float64Array(PRODUCERS);
   while (!results.empty()) {
@@ -224,7 +212,7 @@ class Cell {
     for (;;) {
       const id = Atomics.add(this.next, 0, 1);
       if (id >= MOST_MARKS) return;
-      const bytes = pattern.subarray(0, this.size === undefined ? sizeOf(id) : 0);
+      const bytes = BYTES.subarray(0, this.size === undefined ? sizeOf(id) : 0);
       const large = this.size === undefined ? bytes : Buffer.alloc(this.size, id);
       const item = [generation, id, checksum(generation, id, large), large];
       if (this.asynchronous) await this.queue.putAsync(item);
@@ -342,18 +330,14 @@ async function kill(kind) {
   }
   await cell.finish();
   const { kills, waits, lost, moved } = cell;
-  waits.sort((a, b) => a - b);
-  const at = (part) => waits[Math.min(waits.length - 1, Math.floor(waits.length * part))] ?? 0;
-  const times = [0.5, 0.9, 0.99, 1].map((part) => `${at(part).toFixed(0)} ms`).join(', ');
   console.log(
     `${kind}: ${kills.producer} producers and ${kills.consumer} consumers killed, ` +
-      `${moved.toLocaleString('en')} items moved, ${lost} lost; all went on after ${times}`,
+      `${moved.toLocaleString('en')} items moved, ${lost} lost; all went on after ${percentiles(waits)}`,
   );
 }
 
 // ---- All of it ---------------------------------------------------------------------------------
 
-const started = performance.now();
 {
   // What stays open is open by now.
   const queue = new Queue();
@@ -366,20 +350,5 @@ if (interval > 0 && seconds > 0) {
   console.log(`one of four killed about every ${interval} ms (median, 90 %, 99 %, longest)`);
   await Promise.all(Object.keys(CELLS).map(kill));
 }
-for (let i = 0; i < 10 && globalThis.gc; i++) {
-  globalThis.gc();
-  await delay(5);
-}
-const left = openFds().filter(
-  (fd) => !/inotify|memfd:node-multiprocessing/.test(fd) && !isBell(fd),
-);
-if (left.length > fds) failures.push({ fds: left, before: fds });
-const names = shmNames().filter(
-  (name) => !namesBefore.includes(name) && /^(psm_|mp-|node-)/.test(name),
-);
-if (names.length > 0) failures.push({ names });
-console.log(
-  `${failures.length} failures in ${((performance.now() - started) / 1000).toFixed(0)} s`,
-);
-for (const failure of failures.slice(0, 10)) console.log('  ', JSON.stringify(failure));
-process.exitCode = failures.length > 0 ? 1 : 0;
+await checkNothingLeft(fds);
+conclude();

@@ -28,6 +28,7 @@ export const LAYERS: readonly (readonly string[])[] = [
     'loans',
     'words',
     'heap',
+    'fifo',
     'kinship',
     'waiting',
     'watches',

@@ -31,6 +31,8 @@ export interface RunOptions {
   stdin?: string | Uint8Array;
   /** The hard limit, 30 s by default. */
   timeoutMs?: number;
+  /** Told what is on stdout so far, whenever there is more; when it answers true, the limit begins anew. */
+  onOutput?: (stdout: string) => boolean;
   /** How long processes of the run may live on after the fixture has ended, 2 s by default. */
   graceMs?: number;
   /** True: processes left over do not fail the run, the caller looks at `strays`. They are killed all the same. */
@@ -50,6 +52,9 @@ export interface RunResult {
   /** After a timeout: what each process of the run was doing. */
   hung: string[];
 }
+
+/** How many times longer everything may take: under an emulator. */
+const SLOWNESS = Number(process.env['MP_TEST_SLOWNESS'] ?? 1);
 
 /** Variables of the test runner that would change what a fixture does. */
 const RUNNER_VARIABLES =
@@ -125,7 +130,10 @@ async function execute(file: string, marker: string, options: RunOptions): Promi
   );
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout.push(chunk);
+    if (options.onOutput?.(Buffer.concat(stdout).toString())) limit.refresh();
+  });
   child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
   child.stdin.on('error', () => {}); // A program need not read what it is given.
   child.stdin.end(options.stdin ?? '');
@@ -141,19 +149,22 @@ async function execute(file: string, marker: string, options: RunOptions): Promi
 
   const hung: string[] = [];
   let timedOut = false;
-  const limit = setTimeout(() => {
-    timedOut = true;
-    const known = strayProcesses(marker).map(({ pid }) => pid);
-    hung.push(...(known.length > 0 ? known : [child.pid ?? 0]).map(describeProcess));
-    if (child.pid !== undefined) killGroup(child.pid);
-    void killStrays(marker);
-  }, options.timeoutMs ?? 30_000);
+  const limit = setTimeout(
+    () => {
+      timedOut = true;
+      const known = strayProcesses(marker).map(({ pid }) => pid);
+      hung.push(...(known.length > 0 ? known : [child.pid ?? 0]).map(describeProcess));
+      if (child.pid !== undefined) killGroup(child.pid);
+      void killStrays(marker);
+    },
+    (options.timeoutMs ?? 30_000) * SLOWNESS,
+  );
 
   try {
     const { code, signal } = await exited;
     clearTimeout(limit);
     const durationMs = performance.now() - started;
-    const strays = timedOut ? [] : await straysAfter(marker, options.graceMs ?? 2000);
+    const strays = timedOut ? [] : await straysAfter(marker, (options.graceMs ?? 2000) * SLOWNESS);
     await killStrays(marker);
     await closed;
     return {

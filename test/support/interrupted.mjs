@@ -3,11 +3,13 @@
  * the start method, and 'listener' where the program listens for SIGINT.
  */
 
-import { Process, setStartMethod, sleep } from 'node-multiprocessing';
+import { sleep } from 'node-multiprocessing';
 import { kill, write } from 'node-multiprocessing/posix';
+import { home, mp } from '../fixtures/process/cases.mjs';
 
-export const [call, method, listener] = process.argv.slice(2);
-setStartMethod(method);
+home(import.meta.url, (text) => eval(text));
+
+export const [call, , listener] = process.argv.slice(2);
 
 /**
  * @param calls each answers whether it has waited for what it should.
@@ -15,7 +17,8 @@ setStartMethod(method);
  * @param begin in the child, at once; `started` in the parent, when there is a child.
  */
 export function interrupt(calls, finish, { begin = () => {}, started = () => {} } = {}) {
-  const helper = new Process({
+  if (mp.parentProcess() !== null) return;
+  const helper = new mp.Process({
     daemon: true,
     target: (parent) => {
       begin();

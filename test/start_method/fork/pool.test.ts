@@ -1,0 +1,3 @@
+import { poolConformance } from '../../conformance/pool.js';
+
+poolConformance('fork');

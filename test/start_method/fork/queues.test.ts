@@ -1,0 +1,3 @@
+import { queuesConformance } from '../../conformance/queues.js';
+
+queuesConformance('fork');

@@ -1,3 +1,0 @@
-import { connectionConformance } from '../conformance/connection.js';
-
-connectionConformance('fork');

@@ -1,3 +1,0 @@
-import { futuresConformance } from '../conformance/futures.js';
-
-futuresConformance('fork');

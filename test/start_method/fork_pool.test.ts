@@ -1,3 +1,0 @@
-import { poolConformance } from '../conformance/pool.js';
-
-poolConformance('fork');

@@ -1,3 +1,0 @@
-import { queuesConformance } from '../conformance/queues.js';
-
-queuesConformance('fork');

@@ -1,3 +1,0 @@
-import { synchronizeConformance } from '../conformance/synchronize.js';
-
-synchronizeConformance('fork');

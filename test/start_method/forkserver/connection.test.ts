@@ -1,0 +1,3 @@
+import { connectionConformance } from '../../conformance/connection.js';
+
+connectionConformance('forkserver');

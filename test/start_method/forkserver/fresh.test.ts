@@ -1,0 +1,3 @@
+import { freshConformance } from '../../conformance/fresh.js';
+
+freshConformance('forkserver');

@@ -1,0 +1,3 @@
+import { processConformance } from '../../conformance/process.js';
+
+processConformance('forkserver');

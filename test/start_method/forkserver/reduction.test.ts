@@ -1,0 +1,3 @@
+import { reductionConformance } from '../../conformance/reduction.js';
+
+reductionConformance('forkserver');

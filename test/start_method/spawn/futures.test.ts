@@ -1,0 +1,3 @@
+import { futuresConformance } from '../../conformance/futures.js';
+
+futuresConformance('spawn');

@@ -1,0 +1,3 @@
+import { mainModuleConformance } from '../../conformance/main_module.js';
+
+mainModuleConformance('spawn');

@@ -1,0 +1,3 @@
+import { poolMainConformance } from '../../conformance/pool_main.js';
+
+poolMainConformance('spawn');

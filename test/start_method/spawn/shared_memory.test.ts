@@ -1,0 +1,3 @@
+import { sharedMemoryConformance } from '../../conformance/shared_memory.js';
+
+sharedMemoryConformance('spawn');

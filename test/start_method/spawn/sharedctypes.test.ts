@@ -1,0 +1,3 @@
+import { sharedctypesConformance } from '../../conformance/sharedctypes.js';
+
+sharedctypesConformance('spawn');

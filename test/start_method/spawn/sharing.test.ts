@@ -1,0 +1,3 @@
+import { sharingConformance } from '../../conformance/sharing.js';
+
+sharingConformance('spawn');

@@ -1,0 +1,3 @@
+import { synchronizeConformance } from '../../conformance/synchronize.js';
+
+synchronizeConformance('spawn');

@@ -1,3 +1,0 @@
-import { mainModuleConformance } from '../conformance/main_module.js';
-
-mainModuleConformance('spawn');
