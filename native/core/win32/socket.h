@@ -29,7 +29,10 @@ constexpr short POLLNVAL = kPollInvalid;
 constexpr int F_GETFD = 1;
 
 // For the hanging up alone.
-inline int poll(pollfd* slot, int, int) { return LookAtStream(HandleOf(slot->fd)).hung_up ? 1 : 0; }
+inline int poll(pollfd* slot, int, int) {
+  slot->revents = LookAtStream(HandleOf(slot->fd)).hung_up ? POLLHUP : short{0};
+  return slot->revents != 0 ? 1 : 0;
+}
 
 inline int fcntl(int fd, int) {
   DWORD flags = 0;
