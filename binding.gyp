@@ -13,7 +13,7 @@
     {
       'target_name': 'multiprocessing',
       'sources': [
-        '<!@(node -p "[\'native/core\',\'native/binding\'].flatMap(d=>require(\'fs\').readdirSync(d).filter(f=>f.endsWith(\'.cc\')).sort().map(f=>d+\'/\'+f)).join(\' \')")'
+        '<!@(node -p "[\'native/core\',\'native/core/win32\',\'native/binding\'].flatMap(d=>require(\'fs\').readdirSync(d).filter(f=>f.endsWith(\'.cc\')).sort().map(f=>d+\'/\'+f)).join(\' \')")'
       ],
       'include_dirs': [
         'native',

@@ -7,7 +7,14 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { root, runBin } from './toolchain.mjs';
 
-const directories = ['native/core', 'native/binding', 'native/tracker', 'test/native', 'test/fuzz'];
+const directories = [
+  'native/core',
+  'native/core/win32',
+  'native/binding',
+  'native/tracker',
+  'test/native',
+  'test/fuzz',
+];
 const files = directories.flatMap((directory) =>
   readdirSync(path.join(root, directory))
     .filter((file) => /\.(cc|h)$/.test(file))

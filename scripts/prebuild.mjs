@@ -2,7 +2,7 @@
  * Makes the binaries that are published: `npm run prebuild [-- linux-x64 linux-arm64 …]`, into prebuilds/.
  *
  * Without arguments: all that this machine can make. On Linux with glibc that is x64 and arm64, each for glibc 2.28 and
- * later; on macOS both architectures; elsewhere the machine's own. Each is one Node-API binary for all versions of Node.
+ * later, and Windows by a cross compiler (mingw.mjs), which is for tests: a release's is MSVC's; on macOS both architectures; elsewhere the machine's own. Each is one Node-API binary for all versions of Node.
  *
  * The addon is built from binding.gyp, as a user's would be, but in a directory of its own below build/, so that the
  * checkout's addon stays. For glibc the compiler is zig's clang, which can link against the symbols of an old C library;
@@ -24,6 +24,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { problemsOf, requirementsOf } from './elf.mjs';
+import { compileForWindows, MINGW_TOOLS } from './mingw.mjs';
 import {
   has,
   headerArguments,
@@ -38,6 +39,8 @@ import { findZig } from './zig.mjs';
 const NAME = 'node-multiprocessing';
 const COMPAT = path.join(root, 'scripts/glibc-2.28');
 
+const WINDOWS = 'win32-x64';
+
 const GLIBC_TRIPLES = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
 
 /** As node-gyp-build tells them apart. */
@@ -47,7 +50,7 @@ const onGlibc = process.platform === 'linux' && libc === 'glibc';
 
 /** The targets that this machine can make, given the compilers. */
 export function possibleTargets() {
-  if (onGlibc) return ['linux-x64', 'linux-arm64'];
+  if (onGlibc) return ['linux-x64', 'linux-arm64', WINDOWS];
   if (process.platform === 'darwin') return ['darwin-x64', 'darwin-arm64'];
   return [host];
 }
@@ -60,6 +63,7 @@ export function gccFor(arch) {
 /** The tools that a target takes and that are not from npm. */
 export function toolsFor(target) {
   const [, arch] = target.split('-');
+  if (onGlibc && target === WINDOWS) return MINGW_TOOLS;
   return onGlibc ? [gccFor(arch), 'make', 'python3', 'readelf'] : ['c++', 'make', 'python3'];
 }
 
@@ -191,7 +195,33 @@ function buildTracker(arch, output) {
 }
 
 /** Builds one target; throws where that fails. */
-export function prebuild(target) {
+export async function prebuild(target) {
+  const built = onGlibc && target === WINDOWS ? await compileForWindows() : compile(target);
+  describe(built, target);
+  const file = prebuildOf(target);
+  mkdirSync(path.dirname(file), { recursive: true });
+  rmSync(file, { force: true });
+  copyFileSync(built, file);
+}
+
+/** The program beside the addon that unlinks what was leaked. */
+function publishTracker(target, directory) {
+  const [, arch] = target.split('-');
+  const program = path.join(directory, 'build/Release', TRACKER);
+  if (onGlibc) buildTracker(arch, program);
+  else strip(program);
+  const published = path.join(path.dirname(prebuildOf(target)), TRACKER);
+  mkdirSync(path.dirname(published), { recursive: true });
+  rmSync(published, { force: true });
+  copyFileSync(program, published);
+  chmodSync(published, 0o755);
+  console.log(
+    `${path.relative(root, published)}: ${Math.round(statSync(published).size / 1024)} KiB`,
+  );
+}
+
+/** By node-gyp, in a directory of its own; answers the binary's path. */
+function compile(target) {
   const [, arch] = target.split('-');
   const directory = path.join(root, 'build/prebuild', target);
   stage(directory);
@@ -207,23 +237,8 @@ export function prebuild(target) {
   if (code !== 0) throw new Error(`node-gyp failed for ${target}`);
   const built = path.join(directory, 'build/Release/multiprocessing.node');
   strip(built);
-  describe(built, target);
-  const file = prebuildOf(target);
-  mkdirSync(path.dirname(file), { recursive: true });
-  rmSync(file, { force: true });
-  copyFileSync(built, file);
-  if (process.platform === 'win32') return;
-
-  const program = path.join(directory, 'build/Release', TRACKER);
-  if (onGlibc) buildTracker(arch, program);
-  else strip(program);
-  const published = path.join(path.dirname(file), TRACKER);
-  rmSync(published, { force: true });
-  copyFileSync(program, published);
-  chmodSync(published, 0o755);
-  console.log(
-    `${path.relative(root, published)}: ${Math.round(statSync(published).size / 1024)} KiB`,
-  );
+  if (process.platform !== 'win32') publishTracker(target, directory);
+  return built;
 }
 
 /**
@@ -247,7 +262,7 @@ function isHookOfBuild() {
   return true;
 }
 
-function main(asked) {
+async function main(asked) {
   const targets = asked.length > 0 ? asked : possibleTargets();
   for (const target of targets) {
     if (!possibleTargets().includes(target)) {
@@ -265,11 +280,11 @@ function main(asked) {
       if (asked.length > 0) return 1;
       continue;
     }
-    prebuild(target);
+    await prebuild(target);
   }
   return 0;
 }
 
 if (process.argv[1] === import.meta.filename && !isHookOfBuild()) {
-  process.exitCode = main(process.argv.slice(2));
+  process.exitCode = await main(process.argv.slice(2));
 }

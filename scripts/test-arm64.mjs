@@ -150,9 +150,9 @@ function fetchNode() {
   return node;
 }
 
-function smoke() {
+async function smoke() {
   const file = prebuildOf('linux-arm64');
-  prebuild('linux-arm64');
+  await prebuild('linux-arm64');
   step(QEMU, ['-L', LIBRARIES, fetchNode(), SMOKE], {
     // Its own NODE_OPTIONS and the like would reach an emulated Node, too.
     env: { PATH: process.env.PATH, PREBUILDS_ONLY: '1', MP_SMOKE_ADDON: file },
@@ -217,5 +217,5 @@ if (missing.length > 0) {
 const asked = process.argv.slice(2);
 if (asked.length > 0) process.exit(testPackage(asked));
 const corePassed = await testCore();
-smoke();
+await smoke();
 if (testPackage([]) !== 0 || !corePassed) process.exitCode = 1;

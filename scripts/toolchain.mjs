@@ -49,6 +49,10 @@ const DEBIAN_PACKAGES = {
   'aarch64-linux-gnu-g++': 'g++-aarch64-linux-gnu',
   'x86_64-linux-gnu-g++': 'g++-x86-64-linux-gnu',
   'qemu-aarch64-static': 'qemu-user-static',
+  'x86_64-w64-mingw32-g++-posix': 'g++-mingw-w64-x86-64-posix',
+  'x86_64-w64-mingw32-dlltool': 'binutils-mingw-w64-x86-64',
+  'x86_64-w64-mingw32-nm': 'binutils-mingw-w64-x86-64',
+  wine64: 'wine64',
 };
 
 /**

@@ -91,7 +91,7 @@ function isAvailable(method: string): method is StartMethod {
   if (method === 'fork') return forkProblem() === null;
   // The server forks on a main thread of its own.
   if (method === 'forkserver') return nodeProblem() === null;
-  return method === 'spawn' && process.platform !== 'win32';
+  return method === 'spawn';
 }
 
 /** The start methods that work here, the default first. */

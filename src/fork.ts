@@ -80,8 +80,10 @@ export function nodeProblem(): string | null {
     refusal =
       problem === null
         ? null
-        : `this process cannot be forked: ${problem}. Use the start method 'spawn', or an official build ` +
-          'of Node, or run node with --single-threaded --v8-pool-size=1';
+        : process.platform === 'win32'
+          ? `${problem}: use the start method 'spawn'`
+          : `this process cannot be forked: ${problem}. Use the start method 'spawn', or an official build ` +
+            'of Node, or run node with --single-threaded --v8-pool-size=1';
   }
   return refusal;
 }

@@ -240,6 +240,15 @@ interface NodeHandle {
   readStop?(): number;
 }
 
+/** On Windows node's sockets are none of the numbers that are passed on. */
+function checkPlatform(context: InternalEncodeContext, what: string): void {
+  if (process.platform !== 'win32') return;
+  context.refuse(
+    `is a ${what}, which cannot be sent on Windows: send what was read, or have each process listen, or connect, ` +
+      'by itself',
+  );
+}
+
 type Sent<State> = [fd: FdPlace, state: State];
 
 /** Objects of other classes than node's own would lose what their class adds. */
@@ -249,6 +258,7 @@ function checkClass(value: object, Class: { prototype: object }, remedy: string)
 }
 
 function ofSocket(socket: Socket, context: InternalEncodeContext): Sent<object> {
+  checkPlatform(context, 'socket');
   const { Socket: Class } = lazyBuiltin('node:net');
   const other = checkClass(socket, Class, 'only a plain net.Socket can be sent');
   if ('encrypted' in socket) {
@@ -301,6 +311,7 @@ const socketCodec: InternalCodec<Socket> = {
 };
 
 function ofServer(server: Server, context: InternalEncodeContext): Sent<object> {
+  checkPlatform(context, 'server');
   const { Server: Class } = lazyBuiltin('node:net');
   const other = checkClass(
     server,
@@ -341,6 +352,7 @@ interface UdpState {
 const CONNECTED = 2;
 
 function ofUdp(socket: UdpSocket, context: InternalEncodeContext): Sent<SocketType> {
+  checkPlatform(context, 'UDP socket');
   const { Socket: Class } = lazyBuiltin('node:dgram');
   const other = checkClass(socket, Class as never, 'only a plain dgram.Socket can be sent');
   if (other !== '') context.refuse(other);

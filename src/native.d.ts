@@ -260,13 +260,17 @@ export interface NativeConnection {
   continueFrame(fd: number, state: Float64Array, payload: Uint8Array, timeoutMs: number): number;
   /** Answers how many bytes of the frame were sent, its header included. */
   sendFrame(fd: number, bytes: Uint8Array, offset: number, size: number, timeoutMs: number): number;
-  /** A frame of several parts, from its byte `from` on; answers up to where it has come. */
+  /**
+   * A frame of several parts, from its byte `from` on; answers up to where it has come. Windows: a child, `pid`, has the
+   * handles from then on, whether it receives the frame or not.
+   */
   sendFrameParts(
     fd: number,
     parts: Uint8Array[],
     fds: readonly number[],
     from: number,
     timeoutMs: number,
+    pid?: number,
   ): number;
   /** Of descriptors that are added; with `fd`, of that one, which must be non-blocking, for reading. */
   Watch: new (fd?: number) => Watch;

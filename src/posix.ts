@@ -16,8 +16,8 @@
  *
  * Blocking calls block the event loop, and none needs a turn of it. All may be called from Workers, where they
  * wait in slices, so that a Worker can be terminated.
- * On Windows what the system does not have throws ENOSYS, and constants that it does not have are
- * undefined.
+ * On Windows all but `getpid`, `getppid`, `kill` and `_exit` throws ENOSYS, and constants that the system does not have
+ * are undefined.
  *
  * A program may import this file; the package itself calls the addon through `native`, with checked
  * arguments.
@@ -39,8 +39,57 @@ import {
 } from './arguments.js';
 import { timeoutMs, waitInSlices, waitsInSlices } from './clock.js';
 import { ValueError } from './errors.js';
-import { native } from './native.js';
+import { native as addon, type Native } from './native.js';
+import { systemError } from './system_error.js';
 import type { SemaphoreHandle, SpawnFileAction } from '#native';
+
+/**
+ * What Windows does not have, or has of another kind: the package's descriptors are handles there
+ * (native/core/win32/handles.h), those of `fs` numbers of node's C library, and neither knows the other.
+ */
+const NOT_ON_WINDOWS = {
+  pipe: 'pipe',
+  socketpair: 'socketpair',
+  read: 'read',
+  write: 'write',
+  close: 'close',
+  dup: 'dup',
+  dup2: 'dup2',
+  setInheritable: 'setInheritable',
+  getInheritable: 'getInheritable',
+  setBlocking: 'setBlocking',
+  getBlocking: 'getBlocking',
+  isatty: 'isatty',
+  poll: 'poll',
+  waitReady: 'poll',
+  sendFds: 'sendFds',
+  recvFds: 'recvFds',
+  spawn: 'posix_spawn',
+  shmUnlink: 'shm_unlink',
+  WIFEXITED: 'WIFEXITED',
+  WEXITSTATUS: 'WEXITSTATUS',
+  WIFSIGNALED: 'WIFSIGNALED',
+  WTERMSIG: 'WTERMSIG',
+  WIFSTOPPED: 'WIFSTOPPED',
+  WSTOPSIG: 'WSTOPSIG',
+  WIFCONTINUED: 'WIFCONTINUED',
+  WCOREDUMP: 'WCOREDUMP',
+} satisfies Partial<Record<keyof Native, string>>;
+
+function refusing(syscall: string): () => never {
+  return () => {
+    const text = `ENOSYS: function not implemented on Windows, ${syscall}`;
+    throw systemError('ENOSYS', syscall, text);
+  };
+}
+
+function ofThisSystem(): Native {
+  if (process.platform !== 'win32') return addon;
+  const refused = Object.entries(NOT_ON_WINDOWS).map(([name, call]) => [name, refusing(call)]);
+  return { ...addon, ...(Object.fromEntries(refused) as Partial<Native>) };
+}
+
+const native = ofThisSystem();
 
 /** A signal by its name, as Node writes it ('SIGTERM'), or by its number. */
 export type Signal = NodeJS.Signals | number;

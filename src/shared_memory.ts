@@ -85,7 +85,7 @@ export class SharedMemory {
    * @throws ValueError: the size of a new block is negative or 0, or an existing one has no name or is empty.
    *   Error EEXIST: a new block's name is taken. ENOENT: there is none of this name. ENOSPC: there is no room
    *   for it. EACCES: somebody else's. EINVAL, ENAMETOOLONG: no name that the system has. ENOMEM: no addresses
-   *   left. ENOSYS: Windows. TypeError, RangeError: an option.
+   *   left. TypeError, RangeError: an option.
    */
   constructor(options: SharedMemoryOptions = {}) {
     const usage = 'new SharedMemory({ name, create, size, track })';
@@ -137,7 +137,7 @@ export class SharedMemory {
     return this.#track;
   }
 
-  /** In bytes: what was asked for, on macOS rounded up to pages. Stays after `close()`. */
+  /** In bytes: what was asked for, on macOS rounded up to pages, on Windows where it is opened. Stays after `close()`. */
   get size(): number {
     return this.#size;
   }
@@ -153,7 +153,8 @@ export class SharedMemory {
 
   /**
    * Removes the block's name: nobody can open it any more, and its memory is freed when the last one has
-   * closed it. Once per block, by whichever process is the last; open or closed.
+   * closed it. Once per block, by whichever process is the last; open or closed. Does nothing on Windows, as in Python:
+   * there a block goes with the last one who closes it.
    *
    * @throws Error ENOENT: it has been unlinked before. EACCES.
    */

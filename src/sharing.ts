@@ -40,9 +40,10 @@ type Reference = [key: string, descriptors: FdPlace[], pid?: number];
 
 /** Whether processes of one user may open each other's descriptors. Where /proc is hidden from them, the user says so. */
 const THROUGH_PROC =
-  process.platform === 'linux' &&
-  !native.plainPosix &&
-  process.env.NODE_MULTIPROCESSING_PROC !== 'hidden';
+  process.platform === 'win32' ||
+  (process.platform === 'linux' &&
+    !native.plainPosix &&
+    process.env.NODE_MULTIPROCESSING_PROC !== 'hidden');
 
 function encodePiece(piece: Piece, context: InternalEncodeContext): Reference {
   const descriptors = piece.descriptors();

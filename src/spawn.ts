@@ -39,6 +39,7 @@ import {
 import { encode, flatParts } from './reduction.js';
 import { FILE, REGISTERED, URL_OF_MODULE } from './registry.js';
 import { FrameTransport, type Outgoing } from './transport.js';
+import type { SpawnFileAction, SpawnRequest } from '#native';
 
 /** A module that the child loads: a file for `require`, a URL for `import`. */
 export type ModuleName = { file: string } | { url: string };
@@ -71,12 +72,19 @@ export const CHILD_SOCKET = 3;
 export const CHILD_SENTINEL = 4;
 /** Of what compiled.ts says. */
 export const CHILD_CODE = 5;
+const SOCKET_ARGUMENT = 'socket=';
 /** The first one that its Process has, where they are inherited. */
 export const FIRST_OF_PROCESS = 6;
 /** In the child's arguments: it has that pipe. */
 export const WITH_SENTINEL = 'sentinel';
 /** And: so many descriptors of its Process are inherited. */
 export const WITH_DESCRIPTORS = 'descriptors=';
+
+/** In the child: a handle of Windows has the same number there as here, and the child is told. */
+export function childSocket(): number {
+  const given = process.argv.find((argument) => argument.startsWith(SOCKET_ARGUMENT));
+  return given === undefined ? CHILD_SOCKET : Number(given.slice(SOCKET_ARGUMENT.length));
+}
 
 // -------------------------------------------------------------------------------------------------
 // What a child inherits from this process's own beginning
@@ -310,6 +318,8 @@ export function preparationOf(
 // -------------------------------------------------------------------------------------------------
 // The process
 
+/** Of Linux, macOS and Windows, where it is taken for granted. */
+const SOCK_STREAM = 1;
 const OPEN = 0;
 const CLOSE = 1;
 const DUP2 = 2;
@@ -344,6 +354,38 @@ function forgetCode(): void {
   children = 0;
 }
 
+/** What is asked of the system, but for what the child does with descriptors. */
+function requestOf(
+  options: readonly string[],
+  entry: string,
+  args: readonly string[],
+  fileActions: SpawnFileAction[],
+): SpawnRequest {
+  const file = executable ?? process.execPath;
+  const inherited = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
+  return {
+    path: file,
+    argv: [
+      file,
+      ...inherited,
+      ...options,
+      join(import.meta.dirname, 'entry', `${entry}.cjs`),
+      `--multiprocessing-${entry}`,
+      `parent=${native.getpid()}`,
+      ...args,
+    ],
+    env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
+    searchPath: !(process.platform === 'win32' ? /[/\\]/ : /\//).test(file),
+    fileActions,
+    processGroup: undefined,
+    newSession: false,
+    resetIds: false,
+    signalMask: [],
+    // Node ignores it. (Windows does not know it.)
+    defaultSignals: process.platform === 'win32' ? [] : [osConstants().signals.SIGPIPE],
+  };
+}
+
 /**
  * @param socket becomes CHILD_SOCKET, `second` becomes CHILD_SENTINEL.
  * @param options of node, besides this process's own.
@@ -358,8 +400,12 @@ export function launchNode(
   args: readonly string[],
   descriptors: readonly number[] = [],
 ): number {
-  const file = executable ?? process.execPath;
-  const inherited = nodeOptions(process.execArgv, originalDirectory, currentDirectory());
+  if (process.platform === 'win32') {
+    // Standard input is empty, output goes where ours does, and of handles the child inherits the socket alone.
+    const socketArgument = `${SOCKET_ARGUMENT}${socket}`;
+    const inherited = { kind: DUP2, fd: socket, target: socket } as const;
+    return native.spawn(requestOf(options, entry, [...args, socketArgument], [inherited]));
+  }
   // Above those that they become, so that none is overwritten before it was copied.
   const above: number[] = [];
   const raise = (fd: number): number => {
@@ -393,36 +439,25 @@ export function launchNode(
       ),
     ];
     const kept = new Set<number>(given.map(({ target }) => target));
-    return native.spawn({
-      path: file,
-      argv: [
-        file,
-        ...inherited,
-        ...options,
-        join(import.meta.dirname, 'entry', `${entry}.cjs`),
-        `--multiprocessing-${entry}`,
-        `parent=${native.getpid()}`,
-        ...args,
-        ...(descriptors.length === 0 ? [] : [`${WITH_DESCRIPTORS}${descriptors.length}`]),
-        ...(code === undefined ? [] : [code.use]),
-      ],
-      env: Object.entries(process.env).map(([name, value]) => `${name}=${value}`),
-      searchPath: !file.includes('/'),
-      fileActions: [
-        { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
-        ...output,
-        ...given,
-        ...inheritable()
-          .filter((fd) => !kept.has(fd))
-          .map((fd) => ({ kind: CLOSE, fd }) as const),
-      ],
-      processGroup: undefined,
-      newSession: false,
-      resetIds: false,
-      signalMask: [],
-      // Node ignores it.
-      defaultSignals: [osConstants().signals.SIGPIPE],
-    });
+    return native.spawn(
+      requestOf(
+        options,
+        entry,
+        [
+          ...args,
+          ...(descriptors.length === 0 ? [] : [`${WITH_DESCRIPTORS}${descriptors.length}`]),
+          ...(code === undefined ? [] : [code.use]),
+        ],
+        [
+          { kind: OPEN, fd: 0, path: '/dev/null', flags: 0, mode: 0 },
+          ...output,
+          ...given,
+          ...inheritable()
+            .filter((fd) => !kept.has(fd))
+            .map((fd) => ({ kind: CLOSE, fd }) as const),
+        ],
+      ),
+    );
   } finally {
     for (const fd of above) native.close(fd);
   }
@@ -458,7 +493,7 @@ export function launchSpawned(
   const pickled = messages.at(-1)!;
   const inherited = native.plainPosix ? pickled.fds : [];
   if (native.plainPosix) pickled.fds = [];
-  const [ours, theirs] = native.socketpair(native.posixConstants.SOCK_STREAM, true);
+  const [ours, theirs] = native.socketpair(SOCK_STREAM, true);
   let pid: number;
   try {
     const args = sentinel === undefined ? [] : [WITH_SENTINEL];
@@ -474,6 +509,7 @@ export function launchSpawned(
     deliver(milliseconds) {
       const transport = new FrameTransport(ours);
       try {
+        for (const message of messages) message.child = pid;
         for (; messages.length > 0; messages.shift()) {
           if (!transport.send(messages[0]!, milliseconds)) return false;
         }

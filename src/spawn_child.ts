@@ -26,10 +26,16 @@ import {
   loadPreparation,
   receive,
 } from './preparation.js';
-import { beginBootstrap, bootstrap, type BaseProcess } from './process.js';
+import {
+  beginBootstrap,
+  bootstrap,
+  connectedToParent,
+  readyFd,
+  type BaseProcess,
+} from './process.js';
 import {
   CHILD_SENTINEL,
-  CHILD_SOCKET,
+  childSocket,
   FIRST_OF_PROCESS,
   inheritPreparation,
   WITH_DESCRIPTORS,
@@ -96,18 +102,25 @@ function inheritedDescriptors(): number[] {
 
 // -------------------------------------------------------------------------------------------------
 
+/** Now, when it has just told something: later its pid may be another's. */
+function lookAfterParent(pid: number): void {
+  connectedToParent(native.openPidfd(pid) ?? readyFd());
+}
+
 export function main({ importModule, codeFile, writeCode }: Beginning): void {
   importBy(importModule);
   if (codeFile !== undefined) native.setInheritable(codeFile, false);
+  const socket = childSocket();
   const inherited = inheritedDescriptors();
-  for (const fd of [CHILD_SOCKET, ...inherited]) native.setInheritable(fd, false);
+  for (const fd of [socket, ...inherited]) native.setInheritable(fd, false);
   if (process.argv.includes(WITH_SENTINEL)) native.setInheritable(CHILD_SENTINEL, false);
-  const transport = new FrameTransport(CHILD_SOCKET);
+  const transport = new FrameTransport(socket);
   const preparation = loadPreparation(receive(transport));
   if (preparation.endsWithParent) dieWithParent(preparation.origin.parentPid);
   leaveSigusr1();
   installEnd();
   beginBootstrap(preparation.origin);
+  if (process.platform === 'win32') lookAfterParent(preparation.origin.parentPid);
   inheritPreparation(preparation, isImportingMain);
   loadModules(preparation, () => {
     let self: BaseProcess;

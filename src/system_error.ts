@@ -4,7 +4,7 @@ import { osConstants } from './lazy_builtin.js';
 
 /** As a failed system call's, where there was none, or with a message that says more. */
 export function systemError(
-  code: 'EBADF' | 'ECONNRESET' | 'EMSGSIZE',
+  code: 'EBADF' | 'ECONNRESET' | 'EMSGSIZE' | 'ENOSYS',
   syscall: string,
   message: string,
 ): Error {

@@ -41,6 +41,8 @@ export interface Outgoing {
   fds: readonly number[];
   /** 0: nothing has left. Else the transport's note. */
   sent: number;
+  /** The child that is being started by it. */
+  child?: number;
 }
 
 /** A message whose length cannot be, or is more than the receiver wants. */
@@ -172,7 +174,8 @@ export class FrameTransport implements Transport {
     total += total > 0x7fff_ffff ? 12 : 4;
     const { fd } = this;
     return waitInSlices(timeoutMs, (slice) => {
-      message.sent = native.sendFrameParts(fd, message.parts, message.fds, message.sent, slice);
+      const { parts, fds, sent, child } = message;
+      message.sent = native.sendFrameParts(fd, parts, fds, sent, slice, child);
       return message.sent === total;
     });
   }

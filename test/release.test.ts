@@ -41,7 +41,7 @@ const PUBLISHED = [
   /^(binding\.gyp|CMakeLists\.txt|scripts\/(install|toolchain)\.mjs)$/,
   /^lib\/(entry\/)?\w+\.([cm]js|[cm]js\.map|d\.[cm]ts|d\.[cm]ts\.map)$/,
   /^src\/(\w+\/)*[\w-]+(\.d)?\.ts$/,
-  /^native\/(core|binding|tracker)\/\w+\.(cc|h)$/,
+  /^native\/(core|core\/win32|binding|tracker)\/\w+\.(cc|h)$/,
   /^prebuilds\/(linux|darwin)-(x64|arm64)\/multiprocessing-tracker$/,
   /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/node-multiprocessing(\.glibc|\.musl)?\.node$/,
 ];

@@ -2,13 +2,11 @@
 
 #include <napi.h>
 
-#if !defined(_WIN32)
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "core/channel.h"
-#endif
 
 #include "binding/distant.h"
 #include "binding/errors.h"
@@ -16,8 +14,6 @@
 #include "binding/values.h"
 
 namespace mp {
-
-#if !defined(_WIN32)
 
 namespace {
 
@@ -277,11 +273,5 @@ class Channel : public Napi::ObjectWrap<Channel> {
 }  // namespace
 
 void InitChannel(Napi::Env env, Napi::Object exports) { exports["Channel"] = Channel::Define(env); }
-
-#else
-
-void InitChannel(Napi::Env, Napi::Object) {}
-
-#endif
 
 }  // namespace mp

@@ -6,7 +6,6 @@
 #include <napi.h>
 #include <uv.h>
 
-#if !defined(_WIN32)
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -14,6 +13,10 @@
 
 #include "core/frame.h"
 #include "core/readiness.h"
+#if defined(_WIN32)
+#include <unordered_map>
+
+#include "core/win32/handle_wait.h"
 #endif
 
 #include "binding/callback.h"
@@ -21,8 +24,6 @@
 #include "binding/values.h"
 
 namespace mp {
-
-#if !defined(_WIN32)
 
 namespace {
 
@@ -77,18 +78,136 @@ Napi::Value SendFrame(const Napi::CallbackInfo& info) {
                 core::SendFrame(Int(info, 0), &part, 1, kNoFds, 0, wait.deadline, wait.wait));
 }
 
-// sendFrameParts(fd, parts, fds, from, timeoutMs) → up to which byte of the frame it has come
+// sendFrameParts(fd, parts, fds, from, timeoutMs, pid?) → up to which byte of the frame it has come
 Napi::Value SendFrameParts(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto parts = PartsOf<core::FramePart>(info[1]);
   const auto fds = IntsOf(info[2]);
   const Wait wait(Number(info, 4));
+#if defined(_WIN32)
+  if (info[5].IsNumber()) {
+    return Answer(
+        env, core::SendFrameTo(Int(info, 5), Int(info, 0), parts.data(), parts.size(), fds,
+                               static_cast<size_t>(Number(info, 3)), wait.deadline, wait.wait));
+  }
+#endif
   return Answer(env,
                 core::SendFrame(Int(info, 0), parts.data(), parts.size(), fds,
                                 static_cast<size_t>(Number(info, 3)), wait.deadline, wait.wait));
 }
 
 // --- on the event loop ---------------------------------------------------------------------------
+
+#if defined(_WIN32)
+
+// As below. The waiting is done by threads of the system's, one wait for each descriptor, which wake the event loop.
+class Watch : public Napi::ObjectWrap<Watch> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(
+        env, "Watch",
+        {InstanceMethod<&Watch::Add>("add"), InstanceMethod<&Watch::Remove>("remove"),
+         InstanceMethod<&Watch::Arm>("arm"), InstanceMethod<&Watch::Disarm>("disarm"),
+         InstanceMethod<&Watch::Close>("close")});
+  }
+
+  explicit Watch(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<Watch>(info), context_(info.Env(), "Watch") {
+    const Napi::Env env = info.Env();
+    if (info[0].IsNumber()) {
+      auto copy = core::Duplicate(Int(info, 0));
+      if (!copy.ok()) {
+        Throw(env, copy.error());
+        return;
+      }
+      copy_ = std::move(copy.value());
+    }
+    uv_loop_t* loop = nullptr;
+    napi_get_uv_event_loop(env, &loop);
+    async_ = new uv_async_t;
+    async_->data = this;
+    uv_async_init(loop, async_,
+                  [](uv_async_t* async) { static_cast<Watch*>(async->data)->Fire(); });
+    uv_unref(reinterpret_cast<uv_handle_t*>(async_));
+  }
+
+  ~Watch() override { Release(); }
+
+ private:
+  // Room to write is not waited for, but looked for so often.
+  static constexpr DWORD kNapMs = 5;
+
+  void Add(const Napi::CallbackInfo& info) {
+    if (async_ == nullptr) return;
+    const int fd = Int(info, 0);
+    const bool write = info[2].ToBoolean();
+    Begin(info.Env(), fd, write ? kNapMs : INFINITE);
+  }
+
+  void Begin(Napi::Env env, int fd, DWORD limit_ms) {
+    waits_.erase(fd);
+    auto wait = core::HandleWait::Begin(fd, limit_ms, [async = async_] { uv_async_send(async); });
+    if (!wait.ok()) {
+      Throw(env, wait.error());
+      return;
+    }
+    waits_[fd] = std::move(wait.value());
+  }
+
+  void Remove(const Napi::CallbackInfo& info) { waits_.erase(Int(info, 0)); }
+
+  void Arm(const Napi::CallbackInfo& info) {
+    if (async_ == nullptr) return;
+    if (copy_.valid()) Begin(info.Env(), copy_.get(), INFINITE);
+    if (info.Env().IsExceptionPending()) return;
+    if (callback_.IsEmpty()) {
+      Ref();
+      uv_ref(reinterpret_cast<uv_handle_t*>(async_));
+    }
+    callback_ = Napi::Persistent(info[0].As<Napi::Function>());
+  }
+
+  void Disarm(const Napi::CallbackInfo&) { Rest(); }
+
+  void Rest() {
+    if (copy_.valid()) waits_.clear();
+    if (callback_.IsEmpty()) return;
+    callback_.Reset();
+    if (async_ != nullptr) uv_unref(reinterpret_cast<uv_handle_t*>(async_));
+    Unref();
+  }
+
+  void Close(const Napi::CallbackInfo&) {
+    Rest();
+    Release();
+  }
+
+  void Release() {
+    if (async_ == nullptr) return;
+    waits_.clear();
+    uv_close(reinterpret_cast<uv_handle_t*>(async_),
+             [](uv_handle_t* handle) { delete reinterpret_cast<uv_async_t*>(handle); });
+    async_ = nullptr;
+    copy_.Reset();
+  }
+
+  void Fire() {
+    if (callback_.IsEmpty()) return;
+    const Napi::Env env = Env();
+    Napi::HandleScope scope(env);
+    Napi::Function callback = callback_.Value();
+    Rest();
+    CallBack(callback, {}, context_);
+  }
+
+  Napi::AsyncContext context_;
+  core::UniqueFd copy_;
+  uv_async_t* async_ = nullptr;
+  std::unordered_map<int, std::unique_ptr<core::HandleWait>> waits_;
+  Napi::FunctionReference callback_;
+};
+
+#else
 
 // One wait at a time for any of several descriptors. It holds a descriptor of its own until close(); while it is
 // armed it keeps the event loop alive, and itself. Afterwards it holds nothing of JavaScript's, so that whoever
@@ -222,6 +341,8 @@ class Watch : public Napi::ObjectWrap<Watch> {
   Napi::FunctionReference callback_;
 };
 
+#endif
+
 }  // namespace
 
 void InitConnection(Napi::Env env, Napi::Object exports) {
@@ -231,11 +352,5 @@ void InitConnection(Napi::Env env, Napi::Object exports) {
   exports["sendFrameParts"] = Napi::Function::New(env, SendFrameParts, "sendFrameParts");
   exports["Watch"] = Watch::Define(env);
 }
-
-#else
-
-void InitConnection(Napi::Env, Napi::Object) {}
-
-#endif
 
 }  // namespace mp

@@ -1,7 +1,5 @@
 #include "distant.h"
 
-#if !defined(_WIN32)
-
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -232,5 +230,3 @@ void InitDistant(Napi::Env env, Napi::Object exports) {
 }
 
 }  // namespace mp
-
-#endif  // !_WIN32

@@ -7,7 +7,6 @@
 
 #include <napi.h>
 
-#if !defined(_WIN32)
 #include <cstddef>
 #include <memory>
 
@@ -29,6 +28,5 @@ Napi::Value MakePlain(Napi::Env env, const std::shared_ptr<core::Segment>& segme
 void InitDistant(Napi::Env env, Napi::Object exports);
 
 }  // namespace mp
-#endif  // !_WIN32
 
 #endif  // MP_BINDING_DISTANT_H_

@@ -7,6 +7,10 @@
 
 #include <cerrno>
 
+#if defined(_WIN32)
+#include "core/win32/handles.h"
+#endif
+
 namespace mp {
 
 namespace {
@@ -42,8 +46,16 @@ int UvCode(int errnum) {
       return UV_EMFILE;
     case EMSGSIZE:
       return UV_EMSGSIZE;
+    case ECONNRESET:
+      return UV_ECONNRESET;
+    case EIO:
+      return UV_EIO;
+    case ENAMETOOLONG:
+      return UV_ENAMETOOLONG;
     case ENOENT:
       return UV_ENOENT;
+    case EPROTO:
+      return UV_EPROTO;
     case ENOMEM:
       return UV_ENOMEM;
     case ENOSPC:
@@ -52,6 +64,8 @@ int UvCode(int errnum) {
       return UV_ENOSYS;
     case EPERM:
       return UV_EPERM;
+    case ENXIO:
+      return UV_ENXIO;
     case EPIPE:
       return UV_EPIPE;
     case ESRCH:
@@ -128,6 +142,9 @@ Napi::Error MakeErrnoError(Napi::Env env, int errnum, const char* syscall,
   const int uv_code = UvCode(errnum);
   std::string message = TextOf(uv_code) + ", " + syscall;
   if (!detail.empty()) message += " " + detail;
+#if defined(_WIN32)
+  if (errnum == EIO) message += " (Windows error " + std::to_string(core::LastWithoutErrno()) + ")";
+#endif
   return MakeSystemError(env, uv_code, syscall, message);
 }
 

@@ -13,9 +13,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#endif
+
 #include <cerrno>
 #include <cstring>
-#endif
 
 #include "core/at_death.h"
 #include "core/fork.h"
@@ -23,6 +24,7 @@
 #include "core/loop_fork.h"
 #include "core/peer_death.h"
 #include "core/pidfd.h"
+#include "core/process.h"
 #include "core/thread_hooks.h"
 #include "errors.h"
 #include "sync.h"
@@ -43,7 +45,80 @@ Napi::Value MakeError(const Napi::CallbackInfo& info) {
   return MakeErrnoError(info.Env(), info[0].As<Napi::Number>(), syscall.c_str()).Value();
 }
 
+uv_loop_t* LoopOf(Napi::Env env) {
+  uv_loop_t* loop = nullptr;
+  napi_get_uv_event_loop(env, &loop);
+  return loop;
+}
+
+// loopHolds() → whether the loop would go on if the immediates were not there: in a callback of one node has not told
+// libuv yet that it was the last. (Its immediates are an idle handle.)
+Napi::Value LoopHolds(const Napi::CallbackInfo& info) {
+  uv_loop_t* loop = LoopOf(info.Env());
+  if (loop->active_reqs.count > 0) return Napi::Boolean::New(info.Env(), true);
+  bool holds = false;
+  uv_walk(
+      loop,
+      [](uv_handle_t* handle, void* data) {
+        if (handle->type == UV_IDLE || !uv_is_active(handle) || !uv_has_ref(handle)) return;
+        *static_cast<bool*>(data) = true;
+      },
+      &holds);
+  return Napi::Boolean::New(info.Env(), holds);
+}
+
+Napi::Value LoopAlive(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), uv_loop_alive(LoopOf(info.Env())) != 0);
+}
+
+void ExitNow(const Napi::CallbackInfo& info) {
+  OrphanOwnLocks();
+  core::ExitNow(info[0].As<Napi::Number>().Int32Value() & 0xff);
+}
+
+void TrackChild(const Napi::CallbackInfo& info) {
+  const int sentinel = info[2].IsNumber() ? info[2].As<Napi::Number>().Int32Value() : -1;
+  core::TrackChild(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Boolean>(), sentinel);
+}
+
+void UntrackChild(const Napi::CallbackInfo& info) {
+  core::UntrackChild(info[0].As<Napi::Number>().Int32Value());
+}
+
+void HandleDeathBy(const Napi::CallbackInfo& info) {
+  core::HandleDeathBy(info[0].As<Napi::Number>().Int32Value());
+}
+
+// signalPidfd(fd, signal)
+void SignalPidfd(const Napi::CallbackInfo& info) {
+  const auto sent = core::SignalPidfd(info[0].As<Napi::Number>().Int32Value(),
+                                      info[1].As<Napi::Number>().Int32Value());
+  if (!sent.ok()) ThrowErrno(info.Env(), sent.error().errnum, sent.error().syscall);
+}
+
+// openPidfd(pid) → a descriptor, or null where the system has none to give.
+Napi::Value OpenPidfd(const Napi::CallbackInfo& info) {
+  const int fd = core::OpenPidfd(info[0].As<Napi::Number>().Int32Value());
+  if (fd == -EMFILE || fd == -ENFILE) {
+    ThrowErrno(info.Env(), -fd, "pidfd_open");
+    return info.Env().Undefined();
+  }
+  if (fd < 0) return info.Env().Null();
+  return Napi::Number::New(info.Env(), fd);
+}
+
 #if !defined(_WIN32)
+
+// dieWithPeer(socket), outlivePeer(socket)
+void DieWithPeer(const Napi::CallbackInfo& info) {
+  const auto asked = core::DieWithPeer(info[0].As<Napi::Number>().Int32Value());
+  if (!asked.ok()) ThrowErrno(info.Env(), asked.error().errnum, asked.error().syscall);
+}
+
+void OutlivePeer(const Napi::CallbackInfo& info) {
+  const auto asked = core::OutlivePeer(info[0].As<Napi::Number>().Int32Value());
+  if (!asked.ok()) ThrowErrno(info.Env(), asked.error().errnum, asked.error().syscall);
+}
 
 // What the child of an unwinding fork runs: made in the parent before its first fork, because every page
 // that the child writes is a page it copies. One per process: forks happen on the main thread only.
@@ -56,12 +131,6 @@ struct ChildStart {
 };
 
 ChildStart* g_start = nullptr;
-
-uv_loop_t* LoopOf(Napi::Env env) {
-  uv_loop_t* loop = nullptr;
-  napi_get_uv_event_loop(env, &loop);
-  return loop;
-}
 
 // On an empty stack.
 void StartChild(uv_idle_t* idle) {
@@ -173,26 +242,6 @@ Napi::Value Fork(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// loopHolds() → whether the loop would go on if the immediates were not there: in a callback of one node has not told
-// libuv yet that it was the last. (Its immediates are an idle handle.)
-Napi::Value LoopHolds(const Napi::CallbackInfo& info) {
-  uv_loop_t* loop = LoopOf(info.Env());
-  if (loop->active_reqs.count > 0) return Napi::Boolean::New(info.Env(), true);
-  bool holds = false;
-  uv_walk(
-      loop,
-      [](uv_handle_t* handle, void* data) {
-        if (handle->type == UV_IDLE || !uv_is_active(handle) || !uv_has_ref(handle)) return;
-        *static_cast<bool*>(data) = true;
-      },
-      &holds);
-  return Napi::Boolean::New(info.Env(), holds);
-}
-
-Napi::Value LoopAlive(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), uv_loop_alive(LoopOf(info.Env())) != 0);
-}
-
 void ForgetPoolRequests(const Napi::CallbackInfo& info) {
   core::ForgetPoolRequests(LoopOf(info.Env()));
 }
@@ -202,53 +251,6 @@ Napi::Value ForkProblem(const Napi::CallbackInfo& info) {
   const std::string& problem = core::CheckForkable();
   if (problem.empty()) return info.Env().Null();
   return Napi::String::New(info.Env(), problem);
-}
-
-void ExitNow(const Napi::CallbackInfo& info) {
-  OrphanOwnLocks();
-  _exit(info[0].As<Napi::Number>().Int32Value() & 0xff);
-}
-
-void TrackChild(const Napi::CallbackInfo& info) {
-  const int sentinel = info[2].IsNumber() ? info[2].As<Napi::Number>().Int32Value() : -1;
-  core::TrackChild(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Boolean>(), sentinel);
-}
-
-void UntrackChild(const Napi::CallbackInfo& info) {
-  core::UntrackChild(info[0].As<Napi::Number>().Int32Value());
-}
-
-void HandleDeathBy(const Napi::CallbackInfo& info) {
-  core::HandleDeathBy(info[0].As<Napi::Number>().Int32Value());
-}
-
-// signalPidfd(fd, signal)
-void SignalPidfd(const Napi::CallbackInfo& info) {
-  const auto sent = core::SignalPidfd(info[0].As<Napi::Number>().Int32Value(),
-                                      info[1].As<Napi::Number>().Int32Value());
-  if (!sent.ok()) ThrowErrno(info.Env(), sent.error().errnum, sent.error().syscall);
-}
-
-// dieWithPeer(socket), outlivePeer(socket)
-void DieWithPeer(const Napi::CallbackInfo& info) {
-  const auto asked = core::DieWithPeer(info[0].As<Napi::Number>().Int32Value());
-  if (!asked.ok()) ThrowErrno(info.Env(), asked.error().errnum, asked.error().syscall);
-}
-
-void OutlivePeer(const Napi::CallbackInfo& info) {
-  const auto asked = core::OutlivePeer(info[0].As<Napi::Number>().Int32Value());
-  if (!asked.ok()) ThrowErrno(info.Env(), asked.error().errnum, asked.error().syscall);
-}
-
-// openPidfd(pid) → a descriptor, or null where the system has none to give.
-Napi::Value OpenPidfd(const Napi::CallbackInfo& info) {
-  const int fd = core::OpenPidfd(info[0].As<Napi::Number>().Int32Value());
-  if (fd == -EMFILE || fd == -ENFILE) {
-    ThrowErrno(info.Env(), -fd, "pidfd_open");
-    return info.Env().Undefined();
-  }
-  if (fd < 0) return info.Env().Null();
-  return Napi::Number::New(info.Env(), fd);
 }
 
 #else
@@ -265,11 +267,6 @@ void InitFork(Napi::Env env, Napi::Object exports) {
   exports["fillRandom"] = Napi::Function::New(env, FillRandom, "fillRandom");
   exports["makeErrnoError"] = Napi::Function::New(env, MakeError, "makeErrnoError");
   exports["forkProblem"] = Napi::Function::New(env, ForkProblem, "forkProblem");
-#if !defined(_WIN32)
-  exports["prepareFork"] = Napi::Function::New(env, PrepareFork, "prepareFork");
-  exports["fork"] = Napi::Function::New(env, Fork, "fork");
-  exports["forgetPoolRequests"] =
-      Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
   exports["loopHolds"] = Napi::Function::New(env, LoopHolds, "loopHolds");
   exports["loopAlive"] = Napi::Function::New(env, LoopAlive, "loopAlive");
   exports["exitNow"] = Napi::Function::New(env, ExitNow, "exitNow");
@@ -278,6 +275,11 @@ void InitFork(Napi::Env env, Napi::Object exports) {
   exports["handleDeathBy"] = Napi::Function::New(env, HandleDeathBy, "handleDeathBy");
   exports["openPidfd"] = Napi::Function::New(env, OpenPidfd, "openPidfd");
   exports["signalPidfd"] = Napi::Function::New(env, SignalPidfd, "signalPidfd");
+#if !defined(_WIN32)
+  exports["prepareFork"] = Napi::Function::New(env, PrepareFork, "prepareFork");
+  exports["fork"] = Napi::Function::New(env, Fork, "fork");
+  exports["forgetPoolRequests"] =
+      Napi::Function::New(env, ForgetPoolRequests, "forgetPoolRequests");
   exports["dieWithPeer"] = Napi::Function::New(env, DieWithPeer, "dieWithPeer");
   exports["outlivePeer"] = Napi::Function::New(env, OutlivePeer, "outlivePeer");
 #endif

@@ -2,7 +2,6 @@
 
 #include <napi.h>
 
-#if !defined(_WIN32)
 #include <algorithm>
 #include <cerrno>
 #include <memory>
@@ -10,14 +9,11 @@
 #include <vector>
 
 #include "core/pipe.h"
-#endif
 
 #include "binding/errors.h"
 #include "binding/values.h"
 
 namespace mp {
-
-#if !defined(_WIN32)
 
 namespace {
 
@@ -183,11 +179,5 @@ class PipeEnd : public Napi::ObjectWrap<PipeEnd> {
 }  // namespace
 
 void InitPipe(Napi::Env env, Napi::Object exports) { exports["PipeEnd"] = PipeEnd::Define(env); }
-
-#else
-
-void InitPipe(Napi::Env, Napi::Object) {}
-
-#endif
 
 }  // namespace mp

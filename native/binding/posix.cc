@@ -273,7 +273,11 @@ Napi::Value WaitPidTimeout(const Napi::CallbackInfo& info) {
     case core::ChildWait::kEnded:
       break;
   }
+#if defined(_WIN32)
+  return Napi::Number::New(info.Env(), static_cast<uint32_t>(waited.value().status));
+#else
   return Napi::Number::New(info.Env(), waited.value().status);
+#endif
 }
 
 Napi::Value Kill(const Napi::CallbackInfo& info) {
@@ -348,10 +352,23 @@ Napi::Value SchedGetAffinity(const Napi::CallbackInfo& info) {
 
 // The C library's macros, since their bits differ between systems.
 #if defined(_WIN32)
-#define MP_STATUS_MACRO(macro)                                 \
-  Napi::Value Status_##macro(const Napi::CallbackInfo& info) { \
-    return Throw(info.Env(), core::OsError{ENOSYS, #macro});   \
+#define MP_STATUS_MACRO(macro)                                                \
+  Napi::Value Status_##macro(const Napi::CallbackInfo& info) {                \
+    const uint32_t status = info[0].As<Napi::Number>().Uint32Value();         \
+    return Napi::Number::New(info.Env(), static_cast<double>(macro(status))); \
   }
+
+// An exit code, of which some say that the process was ended (core::KillProcess).
+constexpr bool WIFSIGNALED(uint32_t status) {
+  return (status & ~0x7fU) == core::kKilledBy && (status & 0x7f) != 0;
+}
+constexpr uint32_t WTERMSIG(uint32_t status) { return status & 0x7f; }
+constexpr bool WIFEXITED(uint32_t status) { return !WIFSIGNALED(status); }
+constexpr uint32_t WEXITSTATUS(uint32_t status) { return status; }
+constexpr bool WIFSTOPPED(uint32_t) { return false; }
+constexpr uint32_t WSTOPSIG(uint32_t) { return 0; }
+constexpr bool WIFCONTINUED(uint32_t) { return false; }
+constexpr bool WCOREDUMP(uint32_t) { return false; }
 #else
 #define MP_STATUS_MACRO(macro)                                             \
   Napi::Value Status_##macro(const Napi::CallbackInfo& info) {             \

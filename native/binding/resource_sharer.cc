@@ -2,16 +2,13 @@
 
 #include <napi.h>
 
-#include "binding/values.h"
-#if !defined(_WIN32)
 #include <algorithm>
 
+#include "binding/values.h"
 #include "core/resource_sharer.h"
-#endif
 
 namespace mp {
 
-#if !defined(_WIN32)
 namespace {
 
 core::Ticket TicketOf(const Napi::CallbackInfo& info, size_t index) {
@@ -45,11 +42,5 @@ void InitResourceSharer(Napi::Env env, Napi::Object exports) {
   exports["revokeFd"] = Napi::Function::New(env, RevokeFd, "revokeFd");
   exports["fetchFd"] = Napi::Function::New(env, FetchFd, "fetchFd");
 }
-
-#else
-
-void InitResourceSharer(Napi::Env, Napi::Object) {}
-
-#endif
 
 }  // namespace mp

@@ -6,7 +6,6 @@
 #include <napi.h>
 #include <uv.h>
 
-#if !defined(_WIN32)
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -16,22 +15,21 @@
 #include <utility>
 #include <vector>
 
+#if !defined(_WIN32)
 #include <pthread.h>
-#include <unistd.h>
-
-#include "core/listener.h"
-#include "core/lock.h"
 #endif
 
 #include "callback.h"
+#include "core/listener.h"
+#include "core/lock.h"
+#include "core/process.h"
+#include "core/stay_loaded.h"
 #include "distant.h"
 #include "errors.h"
 #include "sync.h"
 #include "values.h"
 
 namespace mp {
-
-#if !defined(_WIN32)
 
 namespace {
 
@@ -53,7 +51,7 @@ struct Registry {
   std::vector<Name> names;
   // The environments whose end is heard of.
   std::vector<napi_env> watched;
-  pid_t pid = 0;  // whose names they are
+  int pid = 0;  // whose names they are
 };
 
 Registry& TheRegistry() {
@@ -63,8 +61,10 @@ Registry& TheRegistry() {
 
 // A thread that the child will not have may be inside: a fork waits until it is out.
 void KeepRegistryForkable() {
+#if !defined(_WIN32)
   pthread_atfork([] { TheRegistry().mutex.lock(); }, [] { TheRegistry().mutex.unlock(); },
                  [] { TheRegistry().mutex.unlock(); });
+#endif
 }
 
 void Orphan(const Name& name) {
@@ -174,13 +174,13 @@ SegmentPtr FindSegment(const Word* words) {
 
 struct ThreadsEnd {
   napi_env env;
-  pid_t pid;
+  int pid;
 };
 
 // The normal end of a thread. A child of a fork has the hooks of its parent, too.
 void OrphanLocksOf(void* argument) {
   const std::unique_ptr<ThreadsEnd> end(static_cast<ThreadsEnd*>(argument));
-  if (end->pid != getpid()) return;
+  if (end->pid != core::CurrentPid()) return;
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> lock(registry.mutex);
   EraseIf(&registry.watched, [&](napi_env env) { return env == end->env; });
@@ -193,17 +193,17 @@ void OrphanLocksOf(void* argument) {
 void RememberName(Napi::Env env, const SegmentPtr& segment, uint32_t token) {
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> lock(registry.mutex);
-  if (registry.pid != getpid()) {
+  if (registry.pid != core::CurrentPid()) {
     registry.names.clear();
     registry.watched.clear();
-    registry.pid = getpid();
+    registry.pid = core::CurrentPid();
   }
   EraseIf(&registry.names, [](const Name& name) { return name.segment.expired(); });
   registry.names.push_back({segment, token, env});
   auto& watched = registry.watched;
   if (std::find(watched.begin(), watched.end(), env) != watched.end()) return;
   watched.push_back(env);
-  napi_add_env_cleanup_hook(env, OrphanLocksOf, new ThreadsEnd{env, getpid()});
+  napi_add_env_cleanup_hook(env, OrphanLocksOf, new ThreadsEnd{env, core::CurrentPid()});
 }
 
 // enrol(words) → the calling thread's token in this segment. From now on its end orphans what it holds there.
@@ -275,7 +275,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
   explicit SegmentListener(const Napi::CallbackInfo& info)
       : Napi::ObjectWrap<SegmentListener>(info),
         context_(info.Env(), "SegmentListener"),
-        pid_(getpid()) {
+        pid_(core::CurrentPid()) {
     uv_loop_t* loop = nullptr;
     napi_get_uv_event_loop(info.Env(), &loop);
     async_ = new uv_async_t;
@@ -291,7 +291,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
 
   ~SegmentListener() override {
     // In a child of a fork, thread and handle are the parent's.
-    if (getpid() != pid_) return;
+    if (core::CurrentPid() != pid_) return;
     delete listener_;
     uv_close(reinterpret_cast<uv_handle_t*>(async_),
              [](uv_handle_t* handle) { delete reinterpret_cast<uv_async_t*>(handle); });
@@ -304,7 +304,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
   }
   // In a child of a fork a wait of the parent's may still be given up.
   void Forget(const Napi::CallbackInfo& info) {
-    if (getpid() == pid_) listener_->Forget(info[0].As<Napi::Number>());
+    if (core::CurrentPid() == pid_) listener_->Forget(info[0].As<Napi::Number>());
   }
   void Ref(const Napi::CallbackInfo&) {
     callback_.Ref();
@@ -312,7 +312,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
   }
   void Unref(const Napi::CallbackInfo&) {
     callback_.Unref();
-    if (getpid() == pid_) uv_unref(reinterpret_cast<uv_handle_t*>(async_));
+    if (core::CurrentPid() == pid_) uv_unref(reinterpret_cast<uv_handle_t*>(async_));
   }
 
   void Fire() {
@@ -326,7 +326,7 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
   }
 
   Napi::AsyncContext context_;
-  pid_t pid_;
+  int pid_;
   uv_async_t* async_ = nullptr;
   core::Listener* listener_ = nullptr;
   Napi::FunctionReference callback_;
@@ -337,7 +337,8 @@ class SegmentListener : public Napi::ObjectWrap<SegmentListener> {
 void OrphanOwnLocks() {
   Registry& registry = TheRegistry();
   // Another thread may hold it, which at the end may have been ended itself.
-  if (registry.pid != getpid() || registry.names.empty() || !registry.mutex.try_lock()) return;
+  if (registry.pid != core::CurrentPid() || registry.names.empty() || !registry.mutex.try_lock())
+    return;
   for (const Name& name : registry.names) Orphan(name);
   registry.names.clear();
   registry.mutex.unlock();
@@ -347,6 +348,9 @@ void InitSync(Napi::Env env, Napi::Object exports) {
   static const bool once = [] {
     std::atexit(OrphanOwnLocks);
     KeepRegistryForkable();
+#if defined(_WIN32)
+    core::StayLoaded();
+#endif
     return true;
   }();
   (void)once;
@@ -369,12 +373,5 @@ void InitSync(Napi::Env env, Napi::Object exports) {
   Napi::Function constructor = SegmentListener::Define(env);
   exports["SegmentListener"] = constructor;
 }
-
-#else
-
-void OrphanOwnLocks() {}
-void InitSync(Napi::Env, Napi::Object) {}
-
-#endif
 
 }  // namespace mp

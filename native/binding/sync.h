@@ -4,21 +4,17 @@
 
 #include <napi.h>
 
-#if !defined(_WIN32)
 #include <memory>
 
 #include "core/segment.h"
-#endif
 
 namespace mp {
 
-#if !defined(_WIN32)
 // So that words of it can be waited for.
 void RegisterSegment(const std::shared_ptr<core::Segment>& segment);
 
 // From a Uint32Array of 4.
 core::SegmentIdentity IdentityOf(const Napi::Value& words);
-#endif
 
 // At a normal end: they stay locked, and are not taken for those of a process that was killed.
 void OrphanOwnLocks();

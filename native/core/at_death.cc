@@ -113,7 +113,7 @@ void HandleDeath(int signal, siginfo_t* info, void* context) {
 
 }  // namespace
 
-void TrackChild(pid_t pid, bool daemon, int sentinel) {
+void TrackChild(int pid, bool daemon, int sentinel) {
   const pid_t self = getpid();
   if (g_owner.load(std::memory_order_relaxed) != self) {
     for (int i = 0; i < g_high.load(std::memory_order_relaxed); i++) {
@@ -132,7 +132,7 @@ void TrackChild(pid_t pid, bool daemon, int sentinel) {
   }
 }
 
-void UntrackChild(pid_t pid) {
+void UntrackChild(int pid) {
   for (int i = 0; i < g_high.load(std::memory_order_relaxed); i++) {
     if (ChildIn(g_children[i].load(std::memory_order_relaxed)).pid == pid) {
       g_children[i].store(0, std::memory_order_relaxed);

@@ -7,22 +7,17 @@
 #ifndef MP_CORE_AT_DEATH_H_
 #define MP_CORE_AT_DEATH_H_
 
-#if !defined(_WIN32)
-
-#include <sys/types.h>
-
 namespace mp::core {
 
 // Main thread only. Remembers a child of the calling process; of another process's children, copied by a
 // fork, nothing remains. Beyond the table's 4,096 places a child is not remembered. `sentinel`: becomes readable when
 // the child ends, before anybody else can have its pid; -1: it is ours to be waited for.
-void TrackChild(pid_t pid, bool daemon, int sentinel = -1);
-void UntrackChild(pid_t pid);
+void TrackChild(int pid, bool daemon, int sentinel = -1);
+void UntrackChild(int pid);
 
 // Sees to it that our handler is in front for `signal`, unless it is ignored.
 void HandleDeathBy(int signal);
 
 }  // namespace mp::core
 
-#endif
 #endif  // MP_CORE_AT_DEATH_H_

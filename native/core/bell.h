@@ -39,6 +39,9 @@ class Bell {
   UniqueFd read_;
   UniqueFd write_;
   int socket_ = -1;
+#if defined(_WIN32)
+  FileIdentity identity_{};
+#endif
 };
 
 }  // namespace mp::core

@@ -1,10 +1,11 @@
 #include "core/channel.h"
 
-#if !defined(_WIN32)
-
-#include <fcntl.h>
+#if defined(_WIN32)
+#include <windows.h>
+#else
 #include <sys/mman.h>
 #include <sys/resource.h>
+#endif
 
 #include <algorithm>
 #include <cstring>
@@ -52,7 +53,9 @@ uint32_t PositionOf(uint64_t state) { return static_cast<uint32_t>(state >> 32);
 uint32_t ChunkOf(uint32_t position) { return position / kUnitsPerChunk; }
 
 // The half that sleepers wait for: the lower one, on every machine that this is built for.
+#if !defined(_MSC_VER)
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+#endif
 Word* LowWord(End* end) { return reinterpret_cast<Word*>(end); }
 
 // One message more has passed this end. Only who holds the end's lock commits; waiters set their bit meanwhile.
@@ -187,6 +190,18 @@ constexpr size_t kPage = 4096;
 static_assert(sizeof(ChannelControl) <= kPage);
 constexpr uint32_t kLeastChunks = 256;
 
+#if defined(_WIN32)
+
+uint32_t MostChunks(uint32_t wanted) { return wanted; }
+
+bool IsAffordable(size_t bytes) {
+  constexpr size_t kShare = 4;
+  void* probe = VirtualAlloc(nullptr, kShare * bytes, MEM_RESERVE, PAGE_NOACCESS);
+  return probe != nullptr && VirtualFree(probe, 0, MEM_RELEASE) != 0;
+}
+
+#else
+
 // With a limit to the address space (ulimit -v) a channel takes a hundredth of it, so that there may be some dozens.
 uint32_t MostChunks(uint32_t wanted) {
   constexpr rlim_t kShare = 100;
@@ -205,6 +220,8 @@ bool IsAffordable(size_t bytes) {
   munmap(probe, kShare * bytes);
   return true;
 }
+
+#endif
 
 ChannelControl* ControlIn(const Segment& segment, uint32_t which) {
   char* base = static_cast<char*>(segment.base());
@@ -262,6 +279,10 @@ Result<std::shared_ptr<Segment>> Channel::CreateMemory(uint32_t count,
       if (last) return segment.error();
       continue;
     }
+#if defined(_WIN32)
+    const auto committed = segment.value()->Furnish(0, first_chunk);
+    if (!committed.ok()) return committed.error();
+#endif
     for (uint32_t which = 0; which < count; which++) {
       ChannelControl* control = ControlIn(*segment.value(), which);
       control->version = kChannelVersion;
@@ -858,8 +879,7 @@ Result<void> Channel::Furnish(const std::vector<uint32_t>& chunks) {
   Result<void> result;
   const auto chunks_offset = static_cast<uint64_t>(chunks_ - static_cast<char*>(segment_->base()));
   ForRuns(chunks, [&](uint32_t first, size_t count) {
-    result = Allocate(segment_->fd(), chunks_offset + uint64_t{first} * kChunkBytes,
-                      count * kChunkBytes);
+    result = segment_->Furnish(chunks_offset + uint64_t{first} * kChunkBytes, count * kChunkBytes);
     // Where it cannot be had in advance it comes at the write.
     const int error = result.ok() ? 0 : result.error().errnum;
     if (error == EOPNOTSUPP || error == ENOSYS || error == EINVAL) result = {};
@@ -980,5 +1000,3 @@ uint32_t Channel::Collect(uint32_t token) {
 }
 
 }  // namespace mp::core
-
-#endif  // !_WIN32

@@ -54,8 +54,13 @@ static_assert(kChannelOffset >= sizeof(SegmentHeader));
 constexpr size_t kChunkBytes = size_t{64} << 10;
 constexpr size_t kUnitBytes = 16;
 constexpr uint32_t kUnitsPerChunk = kChunkBytes / kUnitBytes;
-constexpr uint32_t kMostChunks = uint32_t{1}
-                                 << 18;  // 16 GiB of address space; positions have room for 64
+// 16 GiB of address space; positions have room for 64. Windows has 8 bytes of the kernel's memory for each page of it,
+// also where nothing is: 1 GiB there.
+#if defined(_WIN32)
+constexpr uint32_t kMostChunks = uint32_t{1} << 14;
+#else
+constexpr uint32_t kMostChunks = uint32_t{1} << 18;
+#endif
 
 // A message of so many bytes in one part lies between the others; it is copied while the lock is held.
 constexpr size_t kMostSmall = 4096;

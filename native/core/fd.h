@@ -2,8 +2,8 @@
 //
 // Every descriptor made here is close-on-exec from its first moment wherever the system can do that
 // atomically, so that a spawn on another thread never leaks one; the caller asks for an inheritable
-// one by name. Calls that a signal interrupts go on (PEP 475). On Windows every call answers
-// ENOSYS: Node's descriptors there belong to another C runtime than an addon's.
+// one by name. Calls that a signal interrupts go on (PEP 475). On Windows a descriptor is the number of a
+// handle (win32/handles.h): Node's descriptors there belong to another C runtime than an addon's.
 #pragma once
 
 #include <cstddef>

@@ -23,7 +23,10 @@ namespace mp::core {
 // That can travel with one message: SCM_MAX_FD of Linux.
 constexpr size_t kMostFds = 253;
 
-#if !defined(_WIN32)
+#if defined(_WIN32)
+// Of ReceivedMessage::flags: MSG_CTRUNC.
+constexpr int kControlCut = 8;
+#else
 // Flags for sending, where the system has them: a peer that is gone is EPIPE, and no SIGPIPE.
 #if defined(MSG_NOSIGNAL)
 constexpr int kNoSignal = MSG_NOSIGNAL;

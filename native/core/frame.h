@@ -14,8 +14,6 @@
 // When the peer dies in the middle of a frame, the rest of it never comes: kFrameTruncated, never a short message.
 #pragma once
 
-#if !defined(_WIN32)
-
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -69,6 +67,11 @@ struct FramePart {
 Result<size_t> SendFrame(int fd, const FramePart* parts, size_t count, const std::vector<int>& fds,
                          size_t from, const Deadline& deadline, bool wait);
 
-}  // namespace mp::core
-
+#if defined(_WIN32)
+// The same to a child, which has the handles from then on, whether it receives the frame or not.
+Result<size_t> SendFrameTo(int pid, int fd, const FramePart* parts, size_t count,
+                           const std::vector<int>& fds, size_t from, const Deadline& deadline,
+                           bool wait);
 #endif
+
+}  // namespace mp::core

@@ -29,7 +29,7 @@ void FutexWake(std::atomic<uint32_t>* word, int count) {
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
-#else
+#elif !defined(_WIN32)  // core/win32/parking.cc
 
 // No futex: nap. Only the fork's rendezvous waits here, for microseconds.
 void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, int64_t) {

@@ -1,10 +1,9 @@
 #include "core/listener.h"
 
 #if !defined(_WIN32)
-
 #include <pthread.h>
 #include <signal.h>
-#include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <condition_variable>
@@ -139,6 +138,9 @@ void Listener::Watch(uint32_t id, uint32_t index, WatchFor what, uint32_t expect
   }
   state_->entries.push_back(entry);
   if (!state_->started) {
+#if defined(_WIN32)
+    std::thread([state = state_] { state->Run(); }).detach();
+#else
     // Signals are for the threads that were there before.
     sigset_t all;
     sigset_t before;
@@ -146,6 +148,7 @@ void Listener::Watch(uint32_t id, uint32_t index, WatchFor what, uint32_t expect
     pthread_sigmask(SIG_SETMASK, &all, &before);
     std::thread([state = state_] { state->Run(); }).detach();
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
+#endif
     state_->started = true;
   } else if (state_->entries.size() == 1) {
     state_->work.notify_one();
@@ -168,5 +171,3 @@ std::vector<uint32_t> Listener::TakeReady() {
 }
 
 }  // namespace mp::core
-
-#endif  // !_WIN32

@@ -1,7 +1,5 @@
 #include "core/lock.h"
 
-#if !defined(_WIN32)
-
 #include <algorithm>
 
 namespace mp::core {
@@ -120,5 +118,3 @@ void OrphanLocks(SegmentHeader* header, uint32_t token) {
 }
 
 }  // namespace mp::core
-
-#endif  // !_WIN32

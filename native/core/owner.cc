@@ -1,14 +1,15 @@
 #include "core/owner.h"
 
-#if !defined(_WIN32)
-
-#include <unistd.h>
-
 #include "core/plain_posix.h"
 #include "core/process.h"
 
 #if defined(MP_LINUX)
 #include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(_WIN32)
+#include <windows.h>
+#else
+#include <unistd.h>
 #endif
 
 namespace mp::core {
@@ -29,6 +30,8 @@ constexpr uint64_t kUnknownStart = 0;
 Identity CurrentThread() {
 #if defined(MP_LINUX)
   const auto thread = static_cast<int>(syscall(SYS_gettid));
+#elif defined(_WIN32)
+  const auto thread = static_cast<int>(GetCurrentThreadId());
 #else
   const auto thread = static_cast<int>(getpid());
 #endif
@@ -103,5 +106,3 @@ bool IsDead(const SegmentHeader* header, uint32_t lock_word) {
 }
 
 }  // namespace mp::core
-
-#endif  // !_WIN32

@@ -4,6 +4,10 @@
 
 #include <thread>
 
+#if defined(_WIN32)
+#include <windows.h>
+#endif
+
 namespace mp::core {
 
 // A critical section of JavaScript takes a fraction of a microsecond: waiting that long awake is cheaper than a sleep.
@@ -21,7 +25,9 @@ void SpinAndPark(Word* word, uint32_t expected, const Deadline& deadline) {
 }
 
 void SpinPause() {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(_WIN32)
+  YieldProcessor();
+#elif defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");

@@ -13,7 +13,7 @@
 
 namespace mp::core {
 
-int OpenPidfd(pid_t pid) {
+int OpenPidfd(int pid) {
 #if defined(MP_LINUX) && defined(SYS_pidfd_open)
   const long fd = syscall(SYS_pidfd_open, pid, 0);
   return fd < 0 ? -errno : static_cast<int>(fd);

@@ -2,20 +2,16 @@
 #ifndef MP_CORE_PIDFD_H_
 #define MP_CORE_PIDFD_H_
 
-#if !defined(_WIN32)
-#include <sys/types.h>
-
 #include "core/result.h"
 
 namespace mp::core {
 
 // The descriptor, close-on-exec, or a negative errno: -ENOSYS where the system has no such thing.
-int OpenPidfd(pid_t pid);
+int OpenPidfd(int pid);
 
 // Signals the process that it is of, and no later one of the same number.
 Result<void> SignalPidfd(int fd, int signal);
 
 }  // namespace mp::core
 
-#endif
 #endif  // MP_CORE_PIDFD_H_

@@ -1,11 +1,13 @@
-#if !defined(_WIN32)
-
 #include "core/pipe.h"
 
+#if defined(_WIN32)
+#include "core/win32/socket.h"
+#else
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
+#endif
 
 #include <algorithm>
 #include <cerrno>
@@ -482,5 +484,3 @@ Result<int64_t> PipeEnd::Receive(void* scratch, void* payload, void* large, size
 }
 
 }  // namespace mp::core
-
-#endif  // !_WIN32

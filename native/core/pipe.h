@@ -39,8 +39,6 @@
 #ifndef MP_CORE_PIPE_H_
 #define MP_CORE_PIPE_H_
 
-#if !defined(_WIN32)
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -180,7 +178,5 @@ class PipeEnd {
 };
 
 }  // namespace mp::core
-
-#endif  // !_WIN32
 
 #endif  // MP_CORE_PIPE_H_

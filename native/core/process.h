@@ -62,7 +62,12 @@ struct ProcessFacts {
   bool zombie;
 };
 
-// The same and whether it has ended but was not reaped. `pid` may be the id of a thread on Linux.
+#if defined(_WIN32)
+// The exit code of a process that KillProcess() has ended, but for the signal.
+constexpr uint32_t kKilledBy = 0x10000;
+#endif
+
+// The same and whether it has ended but was not reaped. `pid` may be the id of a thread on Linux, and must be on Windows.
 Result<std::optional<ProcessFacts>> LookAtProcess(int pid);
 
 // Linux: `signal` is sent to the calling process when the thread that created it ends; 0 cancels. A

@@ -23,10 +23,6 @@ Result<SegmentIdentity> NewIdentity() {
   return identity;
 }
 
-size_t LeastBytes(SegmentKind kind) {
-  return kind == SegmentKind::kPlain ? kPlainOffset + 1 : kSegmentBytes;
-}
-
 }  // namespace
 
 Result<std::shared_ptr<Segment>> Segment::Make(size_t bytes, SegmentKind kind) {
@@ -45,30 +41,8 @@ Result<std::shared_ptr<Segment>> Segment::Make(size_t bytes, SegmentKind kind) {
   return segment;
 }
 
-Result<std::shared_ptr<Segment>> Segment::CreatePlain(size_t bytes) {
-  return Make(kPlainOffset + bytes, SegmentKind::kPlain);
-}
-
-Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes, SegmentKind kind) {
-  auto segment = Make(bytes, kind);
-  if (!segment.ok()) return segment;
-#if defined(MADV_DONTDUMP)
-  if (bytes > kSegmentBytes) madvise(segment.value()->base(), bytes, MADV_DONTDUMP);
-#endif
-  SegmentHeader* header = segment.value()->header();
-  header->size = kSegmentBytes / sizeof(Word);
-  header->first_slot = kFirstSlot;
-  header->next_slot.store(kFirstSlot, std::memory_order_relaxed);
-  return segment;
-}
-
-Result<std::shared_ptr<Segment>> Segment::Attach(UniqueFd fd, const SegmentIdentity& identity,
-                                                 SegmentKind kind) {
-  auto segment = Open(std::move(fd), kind);
-  if (segment.ok() && segment.value()->header()->identity != identity) {
-    return OsError{EPROTO, "attach"};
-  }
-  return segment;
+Result<void> Segment::Furnish(uint64_t offset, uint64_t length) {
+  return Allocate(fd_.get(), offset, length);
 }
 
 Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd, SegmentKind kind) {
@@ -76,21 +50,12 @@ Result<std::shared_ptr<Segment>> Segment::Open(UniqueFd fd, SegmentKind kind) {
   const auto size = MemoryFileSize(fd.get());
   if (!size.ok()) return size.error();
   const size_t bytes = size.value();
-  if (bytes < LeastBytes(kind)) return other;
+  if (bytes < LeastBytesOf(kind)) return other;
   if (kind == SegmentKind::kSlots && bytes != kSegmentBytes) return other;
   auto mapping = Map(fd.get(), bytes, PROT_READ | PROT_WRITE, MAP_SHARED, 0);
   if (!mapping.ok()) return mapping.error();
   std::shared_ptr<Segment> segment(new Segment(std::move(mapping.value()), std::move(fd)));
-  const SegmentHeader* header = segment->header();
-  if (header->magic != kSegmentMagic || header->version != kSegmentVersion ||
-      header->kind != kind) {
-    return other;
-  }
-  const bool has_slots = kind != SegmentKind::kPlain;
-  if (has_slots &&
-      (header->size != kSegmentBytes / sizeof(Word) || header->first_slot != kFirstSlot)) {
-    return other;
-  }
+  if (!segment->IsOf(kind)) return other;
 #if defined(MADV_DONTDUMP)
   if (kind == SegmentKind::kChannel) madvise(segment->base(), bytes, MADV_DONTDUMP);
 #endif
@@ -142,3 +107,44 @@ Result<UniqueFd> OpenOf(int pid, int fd) {
 }  // namespace mp::core
 
 #endif  // !_WIN32
+
+// ---- on every system (core/win32/memory.cc has the rest for Windows) ----
+
+namespace mp::core {
+
+bool Segment::IsOf(SegmentKind kind) const {
+  const SegmentHeader* it = header();
+  if (it->magic != kSegmentMagic || it->version != kSegmentVersion || it->kind != kind) {
+    return false;
+  }
+  return kind == SegmentKind::kPlain ||
+         (it->size == kSegmentBytes / sizeof(Word) && it->first_slot == kFirstSlot);
+}
+
+Result<std::shared_ptr<Segment>> Segment::CreatePlain(size_t bytes) {
+  return Make(kPlainOffset + bytes, SegmentKind::kPlain);
+}
+
+Result<std::shared_ptr<Segment>> Segment::Create(size_t bytes, SegmentKind kind) {
+  auto segment = Make(bytes, kind);
+  if (!segment.ok()) return segment;
+#if defined(MADV_DONTDUMP)
+  if (bytes > kSegmentBytes) madvise(segment.value()->base(), bytes, MADV_DONTDUMP);
+#endif
+  SegmentHeader* header = segment.value()->header();
+  header->size = kSegmentBytes / sizeof(Word);
+  header->first_slot = kFirstSlot;
+  header->next_slot.store(kFirstSlot, std::memory_order_relaxed);
+  return segment;
+}
+
+Result<std::shared_ptr<Segment>> Segment::Attach(UniqueFd fd, const SegmentIdentity& identity,
+                                                 SegmentKind kind) {
+  auto segment = Open(std::move(fd), kind);
+  if (segment.ok() && segment.value()->header()->identity != identity) {
+    return OsError{EPROTO, "attach"};
+  }
+  return segment;
+}
+
+}  // namespace mp::core

@@ -113,6 +113,10 @@ constexpr uint32_t kTagWord = 15;
 // The only tag that this side looks for; the others are JavaScript's.
 constexpr uint32_t kLockTag = 1;
 
+constexpr size_t LeastBytesOf(SegmentKind kind) {
+  return kind == SegmentKind::kPlain ? kPlainOffset + 1 : kSegmentBytes;
+}
+
 // Owns the mapping and the descriptor.
 class Segment {
  public:
@@ -135,9 +139,13 @@ class Segment {
   size_t bytes() const { return mapping_.length(); }
   void* plain_base() const { return static_cast<char*>(base()) + kPlainOffset; }
   int fd() const { return fd_.get(); }
+  // Memory for the range, so that a write to it cannot fail. ENOMEM, ENOSPC; ENOSYS: it comes at the write.
+  Result<void> Furnish(uint64_t offset, uint64_t length);
 
  private:
   static Result<std::shared_ptr<Segment>> Make(size_t bytes, SegmentKind kind);
+  // What it says of itself.
+  bool IsOf(SegmentKind kind) const;
   Segment(Mapping mapping, UniqueFd fd) : mapping_(std::move(mapping)), fd_(std::move(fd)) {}
   Mapping mapping_;
   UniqueFd fd_;

@@ -45,6 +45,13 @@ class Mapping {
   size_t length() const { return length_; }
   // Does nothing the second time.
   void Unmap();
+#if defined(_WIN32)
+  // Of what it has, the first bytes.
+  Mapping Narrow(size_t length) {
+    length_ = length;
+    return std::move(*this);
+  }
+#endif
 
  private:
   void* address_ = nullptr;

@@ -216,6 +216,8 @@ function hasPidfd(): boolean {
 
 /** In a child: it ends with its parent, however that ends, by the kernel's hand or by that of a thread. */
 export function dieWithParent(parent: number): void {
+  // Windows' jobs do it.
+  if (process.platform === 'win32') return;
   try {
     native.setPdeathsig(osConstants().signals.SIGKILL);
   } catch (error) {
