@@ -14,7 +14,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
-    maxWorkers: Math.max(1, Math.min(4, Math.floor(os.availableParallelism() / 2))),
+    maxWorkers: Math.max(2, Math.min(4, Math.floor(os.availableParallelism() / 2))),
     // Longer than the fixtures' own hard limit, so that a hang is reported with the fixture's output.
     testTimeout: 60_000 * slowness,
     hookTimeout: 60_000,

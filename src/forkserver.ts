@@ -152,6 +152,7 @@ function forget(gone: Server): number | null {
   native.close(gone.requests);
   if (gone.own === undefined) return null;
   native.close(gone.own.lifeline);
+  native.outliveThread(gone.own.pid);
   return native.waitPidTimeout(gone.own.pid, REAP_MS);
 }
 
@@ -192,7 +193,7 @@ function launchServer(): Server {
   const launched = { requests, proven: false, own: { pid, owner: native.getpid(), lifeline } };
   sendUnlessGone(lifeline, [message]);
   // A Worker may end long before the process does.
-  if (!native.isMainThread()) process.once('exit', () => void forget(launched));
+  if (!native.isMainThread()) native.endWithThread(pid, [requests, lifeline]);
   return launched;
 }
 

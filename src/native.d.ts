@@ -211,6 +211,9 @@ export interface NativeFork {
   /** Children to end, and to wait for, when SIGINT or SIGTERM ends this process. */
   trackChild(pid: number, daemon: boolean, sentinel?: number): void;
   untrackChild(pid: number): void;
+  /** When this thread ends, however it does: the descriptors are closed, and the child, which ends by that, is reaped. */
+  endWithThread(pid: number, fds: number[]): void;
+  outliveThread(pid: number): void;
   handleDeathBy(signal: number): void;
   /** Fills `bytes` from the system's source of randomness. */
   fillRandom(bytes: Uint8Array): void;

@@ -17,8 +17,12 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <utility>
+#include <vector>
 
 #include "core/at_death.h"
+#include "core/fd.h"
 #include "core/fork.h"
 #include "core/isolate.h"
 #include "core/loop_fork.h"
@@ -28,6 +32,7 @@
 #include "core/thread_hooks.h"
 #include "errors.h"
 #include "sync.h"
+#include "values.h"
 
 namespace mp {
 namespace {
@@ -84,6 +89,30 @@ void TrackChild(const Napi::CallbackInfo& info) {
 void UntrackChild(const Napi::CallbackInfo& info) {
   core::UntrackChild(info[0].As<Napi::Number>().Int32Value());
 }
+
+#if !defined(_WIN32)
+
+// Of a Worker, which may be terminated, and then runs no JavaScript any more.
+thread_local std::map<int, std::vector<int>> t_ending;
+constexpr double kReapMs = 5000;
+
+void EndAll() {
+  for (const auto& [pid, fds] : std::exchange(t_ending, {})) {
+    for (const int fd : fds) (void)core::CloseFd(fd);
+    (void)core::WaitForChild(pid, core::Deadline::AfterMs(kReapMs));
+  }
+}
+
+// endWithThread(pid, fds)
+void EndWithThread(const Napi::CallbackInfo& info) {
+  if (t_ending.empty()) info.Env().AddCleanupHook(EndAll);
+  t_ending[Int(info, 0)] = IntsOf(info[1]);
+}
+
+// outliveThread(pid)
+void OutliveThread(const Napi::CallbackInfo& info) { t_ending.erase(Int(info, 0)); }
+
+#endif
 
 void HandleDeathBy(const Napi::CallbackInfo& info) {
   core::HandleDeathBy(info[0].As<Napi::Number>().Int32Value());
@@ -271,6 +300,10 @@ void InitFork(Napi::Env env, Napi::Object exports) {
   exports["loopAlive"] = Napi::Function::New(env, LoopAlive, "loopAlive");
   exports["exitNow"] = Napi::Function::New(env, ExitNow, "exitNow");
   exports["trackChild"] = Napi::Function::New(env, TrackChild, "trackChild");
+#if !defined(_WIN32)
+  exports["endWithThread"] = Napi::Function::New(env, EndWithThread, "endWithThread");
+  exports["outliveThread"] = Napi::Function::New(env, OutliveThread, "outliveThread");
+#endif
   exports["untrackChild"] = Napi::Function::New(env, UntrackChild, "untrackChild");
   exports["handleDeathBy"] = Napi::Function::New(env, HandleDeathBy, "handleDeathBy");
   exports["openPidfd"] = Napi::Function::New(env, OpenPidfd, "openPidfd");
