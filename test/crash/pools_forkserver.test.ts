@@ -1,0 +1,3 @@
+import { poolCrashes } from '../conformance/pool_crash.js';
+
+poolCrashes('forkserver');
