@@ -34,7 +34,9 @@ std::string HookMadvise() {
 }
 
 std::string KeepHeapForkable() {
-  if (g_keep_forkable.load(std::memory_order_relaxed)) return "";
+  // Only the main thread forks. Not the flag: what stopped this halfway may do so again.
+  static bool done = false;
+  if (done) return "";
   g_keep_forkable.store(true, std::memory_order_relaxed);
 
   FILE* smaps = fopen("/proc/self/smaps", "re");
@@ -60,6 +62,7 @@ std::string KeepHeapForkable() {
     }
   }
   fclose(smaps);
+  done = problem.empty();
   return problem;
 }
 

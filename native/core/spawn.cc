@@ -6,6 +6,11 @@
 #include <spawn.h>
 #include <sys/types.h>
 
+#include <cerrno>
+#include <vector>
+
+#include "core/fd.h"
+
 namespace mp::core {
 
 namespace {
@@ -19,7 +24,10 @@ Result<void> Checked(int errnum, const char* syscall) {
 class FileActions {
  public:
   FileActions() { posix_spawn_file_actions_init(&actions_); }
-  ~FileActions() { posix_spawn_file_actions_destroy(&actions_); }
+  ~FileActions() {
+    posix_spawn_file_actions_destroy(&actions_);
+    for (const int fd : hidden_) (void)SetInheritable(fd, true);
+  }
   FileActions(const FileActions&) = delete;
   FileActions& operator=(const FileActions&) = delete;
 
@@ -31,8 +39,7 @@ class FileActions {
                                              action.flags, static_cast<mode_t>(action.mode)),
             "posix_spawn_file_actions_addopen");
       case FileAction::Kind::kClose:
-        return Checked(posix_spawn_file_actions_addclose(&actions_, action.fd),
-                       "posix_spawn_file_actions_addclose");
+        return AddClose(action.fd);
       case FileAction::Kind::kDup2:
         return Checked(posix_spawn_file_actions_adddup2(&actions_, action.fd, action.target),
                        "posix_spawn_file_actions_adddup2");
@@ -43,7 +50,20 @@ class FileActions {
   const posix_spawn_file_actions_t* get() const { return &actions_; }
 
  private:
+  Result<void> AddClose(int fd) {
+    const int errnum = posix_spawn_file_actions_addclose(&actions_, fd);
+    // Opened while the limit was higher: the C library takes no number beyond it. What is close-on-exec for the moment of
+    // the spawn is closed as well.
+    const auto inheritable = errnum == EBADF ? GetInheritable(fd) : Result<bool>(false);
+    if (!inheritable.ok() || !inheritable.value()) {
+      return Checked(errnum, "posix_spawn_file_actions_addclose");
+    }
+    hidden_.push_back(fd);
+    return SetInheritable(fd, false);
+  }
+
   posix_spawn_file_actions_t actions_;
+  std::vector<int> hidden_;
 };
 
 sigset_t ToSet(const std::vector<int>& signals) {
