@@ -83,7 +83,7 @@ export function recvHandle(conn: Connection): number {
 
 const TICKET_BYTES = 16;
 const TICKET = /^[0-9a-f]{32}$/;
-/** Of a sender that is stopped. */
+/** Of a sender that is not stopped, which is found out within a second. */
 const FETCH_MS = 10_000;
 
 /**
@@ -155,7 +155,8 @@ const REASONS: Readonly<Record<string, string>> = {
   EPIPE: 'has ended',
   ENXIO: 'has given it to somebody else, or taken it back',
   EACCES: 'is of another user',
-  ETIMEDOUT: `has not handed it over within ${FETCH_MS / 1000} s: it is stopped`,
+  EBUSY: 'is stopped',
+  ETIMEDOUT: `has not handed it over within ${FETCH_MS / 1000} s`,
 };
 
 function notToBeHad(error: unknown, pid: string): unknown {

@@ -233,7 +233,7 @@ export interface NativeFork {
   shareFd(fd: number, ticket: Uint8Array, standing: boolean): string;
   /** Closes the copy, if it is still there. */
   revokeFd(ticket: Uint8Array): void;
-  /** Throws ECONNREFUSED, ENOENT: the sharer has ended; ENXIO: no such ticket; EACCES; ETIMEDOUT; EMFILE. */
+  /** Throws ECONNREFUSED, ENOENT: the sharer has ended; ENXIO: no such ticket; EACCES; EBUSY: it is stopped; ETIMEDOUT; EMFILE. */
   fetchFd(address: string, ticket: Uint8Array, timeoutMs: number): number;
   /** Calls `onReady` once `fd` is readable, on the event loop. Answers how to stop. */
   watchReadable(fd: number, onReady: () => void): FdWatch;

@@ -137,6 +137,17 @@ Result<UniqueFd> AcceptLocally(int listening) {
   return fd;
 }
 
+int PeerOf(int socket) {
+#if defined(__linux__)
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
+#else
+  (void)socket;
+  return 0;
+#endif
+}
+
 bool IsOfSameUser(int socket) {
 #if defined(__linux__)
   ucred peer{};

@@ -27,6 +27,9 @@ Result<UniqueFd> ConnectLocally(const std::string& address, const Deadline& dead
 // EAGAIN: nobody is there yet; and as accept(2) has it.
 Result<UniqueFd> AcceptLocally(int listening);
 
+// The process at the other end, as it was when the connection was made; 0: that cannot be told.
+int PeerOf(int socket);
+
 // Whether the process at the other end of the connection is of this one's effective user.
 bool IsOfSameUser(int socket);
 

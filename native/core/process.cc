@@ -180,7 +180,7 @@ std::optional<ProcessFacts> ParseStat(const char* stat) {
   }
   uint64_t ticks = 0;
   if (std::sscanf(at, " %" SCNu64, &ticks) != 1) return std::nullopt;
-  return ProcessFacts{ticks, state == 'Z' || state == 'X'};
+  return ProcessFacts{ticks, state == 'Z' || state == 'X', state == 'T'};
 }
 
 // /proc shows nothing under this pid. Only the kernel's own word makes that mean "gone": a lock

@@ -60,6 +60,8 @@ Result<std::optional<uint64_t>> ProcessStartTime(int pid);
 struct ProcessFacts {
   uint64_t start_time;
   bool zombie;
+  // By a signal (SIGSTOP, SIGTSTP), on Linux.
+  bool stopped = false;
 };
 
 #if defined(_WIN32)

@@ -15,6 +15,7 @@
 
 #include "core/fd_passing.h"
 #include "core/local_socket.h"
+#include "core/process.h"
 #include "core/stay_loaded.h"
 
 namespace mp::core {
@@ -25,6 +26,8 @@ constexpr size_t kMostGuests = 64;
 constexpr double kGuestMs = 5000;
 // Before it accepts again, when it could not.
 constexpr int kCrowdedMs = 50;
+// Of who fetches, before it looks whether the sharer is stopped.
+constexpr double kPatienceMs = 1000;
 
 struct Guest {
   UniqueFd socket;
@@ -54,6 +57,12 @@ Sharer& Instance() {
 
 constexpr unsigned char kHere = 1;
 constexpr unsigned char kGone = 0;
+
+bool IsStopped(int pid) {
+  if (pid <= 0) return false;
+  const auto facts = LookAtProcess(pid);
+  return facts.ok() && facts.value().has_value() && facts.value()->stopped;
+}
 
 // With the mutex held. Whether the guest has been served, or never will be.
 bool Serve(Sharer& sharer, Guest& guest) {
@@ -187,7 +196,13 @@ Result<UniqueFd> FetchFd(const std::string& address, const Ticket& ticket,
   const auto sent = SendFds(socket, ticket.data(), ticket.size(), {}, 0);
   if (!sent.ok()) return sent.error();
   PollSlot slot{socket, POLLIN, 0};
-  const auto ready = PollFds(&slot, 1, deadline);
+  // One that is stopped may stay so, and one that is slow answers.
+  const Deadline patience = Deadline::AfterMs(std::min(kPatienceMs, deadline.RemainingNs() / 1e6));
+  auto ready = PollFds(&slot, 1, patience);
+  if (ready.ok() && ready.value() == 0) {
+    if (!deadline.passed() && IsStopped(PeerOf(socket))) return OsError{EBUSY, "recvmsg"};
+    ready = PollFds(&slot, 1, deadline);
+  }
   if (!ready.ok()) return ready.error();
   if (ready.value() == 0) return OsError{ETIMEDOUT, "recvmsg"};
   unsigned char answer = kGone;

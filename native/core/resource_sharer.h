@@ -35,7 +35,7 @@ Result<std::string> ShareFd(int fd, const Ticket& ticket, bool standing);
 void RevokeFd(const Ticket& ticket);
 
 // ECONNREFUSED, ENOENT: the sharer has ended; ENXIO: the ticket is not valid (any more); EACCES: the sharer is of
-// another user; ETIMEDOUT; EMFILE.
+// another user; EBUSY: it has been stopped by a signal for a second; ETIMEDOUT; EMFILE.
 // When it answers, the copy that served once is closed.
 Result<UniqueFd> FetchFd(const std::string& address, const Ticket& ticket,
                          const Deadline& deadline);
