@@ -1,12 +1,13 @@
 /** Running out of descriptors and processes, and what a fork refuses. */
 
+import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { report, runFixture, runOk, type RunOptions } from '../support/fixture.js';
 
 /** Runs node below a shell's limit. */
-function limited(limit: string): RunOptions {
+function limited(limit: string, shell = '/bin/sh'): RunOptions {
   const node = process.env['MP_TEST_NODE'] ?? process.execPath;
-  return { node: '/bin/sh', execArgv: ['-c', `${limit} && exec "$@"`, 'sh', node] };
+  return { node: shell, execArgv: ['-c', `${limit} && exec "$@"`, 'sh', node] };
 }
 
 describe('descriptors run out', () => {
@@ -96,6 +97,54 @@ describe('descriptors run out', () => {
       limited('ulimit -n 60'),
     );
     expect(JSON.parse(result.stdout), report(result)).toEqual([['EMFILE', false], 4]);
+  });
+});
+
+describe('descriptors beyond the limit', () => {
+  test.each(['fork', 'spawn', 'forkserver'])('are no obstacle: %s', async (method) => {
+    const result = await runOk(
+      {
+        mjs: `
+          import mp from 'node-multiprocessing';
+          import fs from 'node:fs';
+          const has = () => fs.readdirSync('/proc/self/fd').includes('251');
+          export const tell = (answers) => answers.put(has());
+          if (mp.parentProcess() === null) {
+            const { Process, SimpleQueue } = mp.getContext('${method}');
+            const answers = new SimpleQueue();
+            const child = new Process({ target: tell, args: [answers] });
+            child.start();
+            child.join();
+            console.log(JSON.stringify([child.exitcode, has(), answers.get()]));
+          }`,
+      },
+      // Other shells have descriptors of one digit.
+      limited('exec 251</dev/null && ulimit -n 200', '/bin/bash'),
+    );
+    expect(JSON.parse(result.stdout), report(result)).toEqual([0, true, method === 'fork']);
+  });
+});
+
+describe('without /proc', () => {
+  const hide = ['-mpf', 'sh', '-c'];
+  const mayHide = spawnSync('unshare', [...hide, 'umount -l /proc']).status === 0;
+
+  test.skipIf(!mayHide)('a fork is refused, again and again', async () => {
+    const node = process.env['MP_TEST_NODE'] ?? process.execPath;
+    const result = await runOk(
+      {
+        mjs: `
+          import mp from 'node-multiprocessing';
+          const messages = [1, 2, 3].map(() => {
+            try { new mp.Process({ target() {} }).start(); } catch (error) { return error.message; }
+          });
+          console.log(JSON.stringify(messages));`,
+      },
+      { node: 'unshare', execArgv: [...hide, 'umount -l /proc && exec "$@"', 'sh', node] },
+    );
+    const messages = JSON.parse(result.stdout) as string[];
+    expect(messages[0]).toMatch(/cannot read \/proc\/self\/smaps/);
+    expect(new Set(messages).size).toBe(1);
   });
 });
 
