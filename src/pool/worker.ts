@@ -213,15 +213,22 @@ class Worker {
   }
 
   /** It refers to an ES module that was imported by its parent after this worker was started. */
-  async #outcomeWith(url: string, taken: Taken): Promise<Outcome> {
-    try {
-      registerModule(url, (await import(url)) as Record<string, unknown>);
-      taken.task = this.#setup.tasks.takeAgain();
-    } catch (error) {
-      // One after another.
-      const other = missingModule(error);
-      if (other === undefined || other === url) return this.#failure(error);
-      return this.#outcomeWith(other, taken);
+  async #outcomeWith(first: string, taken: Taken): Promise<Outcome> {
+    for (let url: string | undefined = first; url !== undefined;) {
+      try {
+        registerModule(url, (await import(url)) as Record<string, unknown>);
+      } catch (error) {
+        return this.#failure(error);
+      }
+      try {
+        taken.task = this.#setup.tasks.takeAgain();
+        break;
+      } catch (error) {
+        // One after another.
+        const other = missingModule(error);
+        if (other === undefined || other === url) return this.#failure(error);
+        url = other;
+      }
     }
     return this.#outcome(taken);
   }
