@@ -143,6 +143,11 @@ export function forgetBeginnings(): void {
   ofTarget.disable();
 }
 
+/** What is done at the end, by whoever asked for it. */
+function endListeners(): number {
+  return process.listenerCount('beforeExit') + process.listenerCount('exit');
+}
+
 type ToLoad = Pick<Preparation, 'main' | 'importMain' | 'modules' | 'argv'>;
 
 /** Imports what is not there yet, and calls `then`, at once or in a turn of its own. */
@@ -167,11 +172,12 @@ export function loadModules(
   }
   importing = true;
   process.argv = [...BEGINNING, ...argv.slice(2)];
+  const endings = endListeners();
   // On the other side of it: what is left of the import's own turn comes before.
   const proceed = (): void => {
     setImmediate(() => {
       leaveGuard();
-      leftBehind = !isAtRest();
+      leftBehind = !isAtRest() || endListeners() > endings;
       if (leftBehind) ofTarget.run(true, then);
       else then();
     });
