@@ -5,6 +5,7 @@
  * set once; `getContext('fork')` answers one whose classes use that method whatever the default is.
  */
 
+import { wrongType } from './arguments.js';
 import { sleep } from './clock.js';
 import { cpuCount } from './cpu.js';
 import { ERROR_CLASSES, RuntimeError, ValueError } from './errors.js';
@@ -242,6 +243,7 @@ export function getContext(method?: string | null): Context {
  * @throws RuntimeError it is settled already and `force` is not given. ValueError no such method here.
  */
 export function setStartMethod(method: string | null, force = false): void {
+  if (method === undefined) throw wrongType('method', 'a string or null', method);
   if (actual !== null && !force) throw new RuntimeError('context has already been set');
   if (method === null && force) {
     actual = null;

@@ -417,6 +417,8 @@ class _ParentProcess extends BaseProcess {
   /** @param connection tells of its end where it is not the parent in the eyes of the system. */
   constructor(name: string, pid: number, connection: number | undefined) {
     super();
+    // As in CPython it is not known whether it is a daemon.
+    this._config = { authkey: this._config.authkey };
     this._identity = [];
     this._name = name;
     this._parentPid = null;

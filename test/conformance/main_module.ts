@@ -102,6 +102,19 @@ export function mainModuleConformance(method: string): void {
       }
     });
 
+    test('without a guard, at the end: the same, or nothing', async () => {
+      for (const event of ['beforeExit', 'exit']) {
+        const result = await runFixture(
+          mjs(`export const work = () => console.log('works');
+          process.once('${event}', () => { ${start('{ target: work }')} });`),
+        );
+        expect(result.stdout, report(result)).toMatch(/^works\n[01]\n$/);
+        // A fork server does not do it.
+        if (method === 'spawn') expect(result.stderr).toMatch(BOOTSTRAPPING);
+        else expect(result.stderr).toBe('');
+      }
+    });
+
     test('what the target starts is not taken for the import', async () => {
       const text = `
         export const echo = () => console.log('echo', mp.currentProcess().name);
