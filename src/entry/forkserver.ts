@@ -86,10 +86,22 @@ function importFrom(base: string): Import {
     ?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
   if (dynamic !== undefined) {
     const options = { filename: base, importModuleDynamically: dynamic };
-    return vm.compileFunction('return import(name)', ['name'], options) as unknown as Import;
+    const compiled = vm.compileFunction('return import(name)', ['name'], options) as Import;
+    return (name) => quietly(() => compiled(name));
   }
   // Before Node 20.12.
   return async (name) => import(pathToFileURL(createRequire(base).resolve(name)).href);
+}
+
+/** Without node's warning that what is used here is experimental: it is not the program that uses it. */
+function quietly<T>(use: () => T): T {
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  try {
+    return use();
+  } finally {
+    process.emitWarning = emitWarning;
+  }
 }
 
 const NOT_FOUND = /^(ERR_MODULE_NOT_FOUND|MODULE_NOT_FOUND|ERR_PACKAGE_PATH_NOT_EXPORTED)$/;
