@@ -13,14 +13,9 @@ export function exit(code, parent) {
   process.exit(process.pid === parent ? 0 : code);
 }
 
-export function idle(ready, collect) {
-  if (collect) globalThis.gc();
-  setTimeout(() => {}, 60_000);
-  ready.put('ready');
-}
-
 if (parentProcess() === null) {
-  const { Process, SimpleQueue } = getContext(process.argv[2]);
+  const { Process } = getContext(process.argv[2]);
+  const posix = await import('node-multiprocessing/posix');
   const { memoryOf } = await import('../support/memory.mjs');
   const { expectExit, fill, serve } = await import('./serve.mjs');
 
@@ -45,17 +40,27 @@ if (parentProcess() === null) {
       child.join();
       expectExit(child.exitcode, secret);
     },
-    /** The memory of a child that is alive and idle; with `collect`, after a full collection of its own. */
+    /**
+     * The memory of a forked child that is alive and idle; with `collect`, after a full collection of its own. A queue
+     * would cost it memory of its own.
+     */
     async idle({ collect = false }) {
-      const ready = new SimpleQueue();
-      const child = new Process({ target: idle, args: [ready, collect] });
+      const [read, write] = posix.pipe();
+      const target = () => {
+        if (collect) globalThis.gc();
+        setTimeout(() => {}, 60_000);
+        posix.write(write, 'ready');
+      };
+      const child = new Process({ target });
       child.start();
-      ready.get();
+      posix.read(read, 5);
       await new Promise((resolve) => setTimeout(resolve, 300));
       const memory = memoryOf(child.pid);
       child.kill();
       child.join();
       expectExit(child.exitcode, -9);
+      posix.close(read);
+      posix.close(write);
       return { memory };
     },
   });
