@@ -210,11 +210,11 @@ Result<UniqueFd> FetchFd(const std::string& address, const Ticket& ticket,
   if (!received.ok()) return received.error();
   auto& fds = received.value().fds;
   if (received.value().bytes == 0) return OsError{ECONNREFUSED, "recvmsg"};
+  // The sharer hangs up when it has closed its own copy: whoever has fetched the last one may rely on that.
+  (void)PollFds(&slot, 1, deadline);
   // The system drops a descriptor for which the receiver has no number left.
   if (answer == kHere && fds.empty()) return OsError{EMFILE, "recvmsg"};
   if (fds.empty()) return OsError{ENXIO, "recvmsg"};
-  // The sharer hangs up when it has closed its own copy: whoever has fetched the last one may rely on that.
-  (void)PollFds(&slot, 1, deadline);
   return std::move(fds.front());
 }
 
